@@ -1,0 +1,81 @@
+"""What a model carries with it: its name, its builder's arguments, its preprocessing, its labels.
+
+Frozen dataclasses, so that Keras neither tracks nor copies them, and plain data, so that they travel
+in `.keras` files and in the JSON beside every exported artifact.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a checkpoint wants its images, in timm's terms.
+
+    Attributes:
+        image_size: (height, width) of the model's input, in pixels.
+        mean, std: per channel, of images scaled to 0..1.
+        interpolation: `"bicubic"` or `"bilinear"`, antialiased as Pillow does it.
+        crop_pct: share of the resized image that the central crop keeps, in (0, 1].
+        crop_mode: `"center"` (resize the shorter side, crop the centre) or `"squash"` (resize both).
+    """
+
+    image_size: tuple[int, int]
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: str = "bicubic"
+    crop_pct: float = 0.9
+    crop_mode: str = "center"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; lists become tuples again."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that makes a model what it is, its weights apart.
+
+    Attributes:
+        name: `architecture.tag`.
+        family: the catalogue's family, such as `"vit"`.
+        arguments: the keyword arguments of the family's builder.
+        preprocessing: what the checkpoint wants.
+        numerics: `"timm"` or `"source"`: whose arithmetic the model follows.
+        labels: one name a class, in the order of the logits, or None.
+        weights: where the weights came from, or None for a fresh initialisation.
+    """
+
+    name: str
+    family: str
+    arguments: Mapping[str, Any]
+    preprocessing: Preprocessing
+    numerics: str = "timm"
+    labels: tuple[str, ...] | None = None
+    weights: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        labels = data.get("labels")
+        return cls(
+            **{
+                **data,
+                "arguments": {
+                    k: tuple(v) if isinstance(v, list) else v for k, v in data["arguments"].items()
+                },
+                "preprocessing": Preprocessing.from_dict(data["preprocessing"]),
+                "labels": None if labels is None else tuple(labels),
+            }
+        )
