@@ -1,0 +1,177 @@
+"""The evaluation transform of a checkpoint, pixel for pixel as timm and Pillow compute it.
+
+Two steps: `eval_image` (decode, resize, crop; uint8) and `normalize` (float32, the model's input).
+Images become RGB as timm makes them: grey is repeated, alpha is dropped, and an EXIF orientation is
+*not* applied, since timm and torchvision do not apply it and the published accuracies were measured
+so. Turn such pictures upright first: `PIL.ImageOps.exif_transpose`.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..config import Preprocessing
+from ..errors import KerasVitError, UsageError
+
+ImageLike = str | Path | np.ndarray | Image.Image
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_CROP_MODES = ("center", "squash")
+
+
+def eval_image(image: ImageLike, preprocessing: Preprocessing) -> np.ndarray:
+    """Resize and crop one image as the checkpoint's evaluation did.
+
+    Args:
+        image: a file, a uint8 array (H, W), (H, W, 1) or (H, W, C), or a Pillow image.
+        preprocessing: of the checkpoint; it wants `C = len(preprocessing.mean)` channels.
+
+    Returns:
+        uint8 array (h, w, C), with (h, w) = `preprocessing.image_size`.
+
+    Raises:
+        UsageError: no such file, an array of another type or shape, an unknown filter or crop mode.
+        KerasVitError: a file that is not an image, or a damaged one.
+    """
+    _check(preprocessing)
+    planes = _planes(image, len(preprocessing.mean))
+    cropped = [np.asarray(_crop(_resize(p, preprocessing), preprocessing)) for p in planes]
+    return np.dstack(cropped)
+
+
+def eval_batch(
+    images: Sequence[ImageLike] | np.ndarray, preprocessing: Preprocessing
+) -> np.ndarray:
+    """`eval_image` of every image, on all cores; uint8 (N, h, w, C)."""
+    height, width = preprocessing.image_size
+    batch = np.empty((len(images), height, width, len(preprocessing.mean)), np.uint8)
+    # Pillow lets go of the interpreter lock while it decodes and resizes: threads are enough.
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for i, image in enumerate(pool.map(lambda im: eval_image(im, preprocessing), images)):
+            batch[i] = image
+    return batch
+
+
+def normalize(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """uint8 (..., C) of 0..255 to the model's float32 input: `(images / 255 - mean) / std`."""
+    mean = np.asarray(preprocessing.mean, np.float32)
+    std = np.asarray(preprocessing.std, np.float32)
+    return (images.astype(np.float32) / np.float32(255) - mean) / std
+
+
+def open_image(path: str | Path, channels: int = 3) -> Image.Image:
+    """Decode an image file: RGB, or grey where `channels` is 1.
+
+    16-bit grey is scaled to 8 bits (Pillow's own conversion clips it to white).
+
+    Raises:
+        UsageError: no such file.
+        KerasVitError: not an image, damaged, or of a depth that has no 8-bit meaning.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such image file")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _eight_bits(image).convert("L" if channels == 1 else "RGB")
+    except KerasVitError as error:
+        raise KerasVitError(f"{path}: {error}") from None
+    # A damaged file makes Pillow's decoders raise nearly anything: OSError, SyntaxError, ...
+    except Exception as error:
+        raise KerasVitError(f"{path}: not a readable image ({_one_line(error)})") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _check(preprocessing: Preprocessing) -> None:
+    if preprocessing.interpolation not in _FILTERS:
+        raise UsageError(
+            f"interpolation {preprocessing.interpolation!r} is not one of {', '.join(_FILTERS)}"
+        )
+    if preprocessing.crop_mode not in _CROP_MODES:
+        raise UsageError(
+            f"crop_mode {preprocessing.crop_mode!r} is not one of {', '.join(_CROP_MODES)}"
+        )
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A mode that Pillow converts to RGB or L without losing the picture."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise KerasVitError(
+            f"a 32-bit image (Pillow mode {image.mode}) has no 8-bit range: convert it first"
+        )
+    # Palettes with transparency go by RGBA, as Pillow asks; the colours stay the same.
+    return image.convert("RGBA") if "transparency" in image.info and image.mode == "P" else image
+
+
+def _planes(image: ImageLike, channels: int) -> list[Image.Image]:
+    """The Pillow images that hold `channels` channels: one RGB, or one grey image a channel."""
+    if isinstance(image, np.ndarray):
+        return _array_planes(image, channels)
+    if channels not in (1, 3):
+        raise UsageError(
+            f"the model wants {channels} channels: give arrays (H, W, {channels}), not image files"
+        )
+    if isinstance(image, Image.Image):
+        return [_eight_bits(image).convert("L" if channels == 1 else "RGB")]
+    return [open_image(image, channels)]
+
+
+def _array_planes(array: np.ndarray, channels: int) -> list[Image.Image]:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.size == 0:
+        raise UsageError(
+            f"an image array is uint8 (0..255), (H, W) or (H, W, C); "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    array = array[..., None] if array.ndim == 2 else array
+    if array.shape[-1] == 1:
+        array = np.repeat(array, channels, axis=-1)
+    if array.shape[-1] != channels:
+        raise UsageError(f"the model wants {channels} channels, the image has {array.shape[-1]}")
+    if channels == 3:
+        return [Image.fromarray(np.ascontiguousarray(array))]
+    return [Image.fromarray(np.ascontiguousarray(array[..., c])) for c in range(channels)]
+
+
+def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Antialiased resize to the size that the crop is cut from."""
+    size = _resized(image.size, preprocessing)
+    if size == image.size:
+        return image
+    return image.resize(size, _FILTERS[preprocessing.interpolation])
+
+
+def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """(width, height) after the resize, rounded as torchvision and timm round it.
+
+    Source: timm `transforms_imagenet_eval`: torchvision's `Resize(int)` for square inputs (which
+    truncates the longer side), timm's `ResizeKeepRatio` for others (which rounds both).
+    """
+    height, width = (math.floor(x / preprocessing.crop_pct) for x in preprocessing.image_size)
+    if preprocessing.crop_mode == "squash":
+        return width, height
+    if height == width:
+        shorter = min(size)
+        return (
+            width if size[0] == shorter else int(width * size[0] / shorter),
+            height if size[1] == shorter else int(height * size[1] / shorter),
+        )
+    ratio = min(size[1] / height, size[0] / width)
+    return round(size[0] / ratio), round(size[1] / ratio)
+
+
+def _crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The central (h, w); Python's `round`, to even, is what torchvision uses too."""
+    height, width = preprocessing.image_size
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
