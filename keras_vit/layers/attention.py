@@ -1,0 +1,121 @@
+"""Multi-head self-attention."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vit.layers.composite import dtype_config, part_policy
+from keras_vit.layers.initializers import WeightInit
+
+
+@keras.saving.register_keras_serializable("keras_vit")
+class Attention(keras.layers.Layer):
+    """Self-attention with one projection for queries, keys and values (arXiv:1706.03762).
+
+    The columns of `qkv` are queries, keys, values, each head by head: timm's rows, transposed
+    (timm/layers/attention.py). The softmax is in float32 whatever the dtype policy.
+
+    Args:
+        num_heads: number of heads; it divides the width.
+        qkv_bias: whether the joint projection has a bias.
+        qk_norm: LayerNorm of queries and keys in each head (arXiv:2302.05442).
+        norm_eps: epsilon of those norms.
+        attn_drop_rate: dropout of the attention weights.
+        proj_drop_rate: dropout after the output projection.
+        weight_init: `"timm"` or `"jax"`.
+
+    Input and output shape: `(batch, tokens, dim)`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        qkv_bias: bool = True,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-6,
+        attn_drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        weight_init: str = "timm",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads, self.qkv_bias = num_heads, qkv_bias
+        self.qk_norm, self.norm_eps = qk_norm, norm_eps
+        self.attn_drop_rate, self.proj_drop_rate = attn_drop_rate, proj_drop_rate
+        self.weight_init = weight_init
+        policy = self.dtype_policy
+        self.attn_drop = keras.layers.Dropout(attn_drop_rate, dtype=policy, name="attn_drop")
+        self.proj_drop = keras.layers.Dropout(proj_drop_rate, dtype=policy, name="proj_drop")
+        self.norms = [
+            keras.layers.LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
+            for name in ("q_norm", "k_norm")
+            if qk_norm
+        ]
+
+    @property
+    def parts(self) -> list[keras.layers.Layer]:
+        """The sublayers, in the order of the forward pass."""
+        return [self.qkv, *self.norms, self.attn_drop, self.proj, self.proj_drop]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        dim = input_shape[-1]
+        if dim is None or dim % self.num_heads:
+            raise ValueError(
+                f"num_heads must divide the width. Received: num_heads={self.num_heads}, width={dim}"
+            )
+        self.head_dim = dim // self.num_heads
+        self.qkv = keras.layers.Dense(
+            3 * dim,
+            use_bias=self.qkv_bias,
+            kernel_initializer=WeightInit(self.weight_init, "qkv"),
+            dtype=part_policy(self, "qkv"),
+            name="qkv",
+        )
+        self.proj = keras.layers.Dense(
+            dim,
+            kernel_initializer=WeightInit(self.weight_init, "kernel"),
+            dtype=part_policy(self, "proj"),
+            name="proj",
+        )
+        self.qkv.build(input_shape)
+        self.proj.build(input_shape)
+        for norm in self.norms:
+            norm.build((*input_shape[:-1], self.num_heads, self.head_dim))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        batch, tokens, dim = ops.shape(inputs)
+        heads = (batch, tokens, self.num_heads, self.head_dim)
+        query, key, value = (
+            ops.reshape(part, heads) for part in ops.split(self.qkv(inputs), 3, axis=-1)
+        )
+        if self.norms:
+            query, key = self.norms[0](query), self.norms[1](key)
+        mixed = self._attend(query, key, value, training)
+        return self.proj_drop(
+            self.proj(ops.reshape(mixed, (batch, tokens, dim))), training=training
+        )
+
+    def _attend(self, query: Any, key: Any, value: Any, training: bool | None) -> Any:
+        """Queries, keys and values `(batch, tokens, heads, head_dim)` to mixed values, the same shape."""
+        query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
+        scores = ops.matmul(query * self.head_dim**-0.5, ops.swapaxes(key, -2, -1))
+        weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
+        weights = self.attn_drop(ops.cast(weights, value.dtype), training=training)
+        return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qkv_bias": self.qkv_bias,
+            "qk_norm": self.qk_norm,
+            "norm_eps": self.norm_eps,
+            "attn_drop_rate": self.attn_drop_rate,
+            "proj_drop_rate": self.proj_drop_rate,
+            "weight_init": self.weight_init,
+            **dtype_config(self),
+        }

@@ -1,0 +1,103 @@
+"""The papers' weight initialisations, by name and by the role of a weight.
+
+`"jax"` is google-research/vision_transformer's (vit_jax/models_vit.py), the ViT paper's own;
+`"timm"` is timm's default (timm/models/vision_transformer.py, `init_weights_vit_timm`), which DeiT
+shares up to the class token's 1e-6.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+
+_skip: ContextVar[bool] = ContextVar("skip_initialization", default=False)
+
+
+@contextlib.contextmanager
+def skip_initialization() -> Iterator[None]:
+    """Weights built inside are zeros: for a model whose weights are read from a file next."""
+    token = _skip.set(True)
+    try:
+        yield
+    finally:
+        _skip.reset(token)
+
+
+def _normal(stddev: float) -> Callable[[tuple[int, ...]], keras.initializers.Initializer]:
+    return lambda shape: keras.initializers.RandomNormal(stddev=stddev)
+
+
+def _glorot_columns(parts: int) -> Callable[[tuple[int, ...]], keras.initializers.Initializer]:
+    """Glorot uniform of each of `parts` matrices that lie side by side in one kernel."""
+
+    def build(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+        limit = (6 / (shape[0] + shape[1] / parts)) ** 0.5
+        return keras.initializers.RandomUniform(-limit, limit)
+
+    return build
+
+
+def _torch_conv(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+    """torch.nn.Conv2d's default: kaiming_uniform(a=sqrt 5), which is uniform in ±1/sqrt(fan in)."""
+    fan_in = shape[0] * shape[1] * shape[2]
+    return keras.initializers.RandomUniform(-(fan_in**-0.5), fan_in**-0.5)
+
+
+def _zeros(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+    return keras.initializers.Zeros()
+
+
+def _lecun_normal(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+    return keras.initializers.LecunNormal()
+
+
+_SCHEMES: dict[str, dict[str, Callable[[tuple[int, ...]], keras.initializers.Initializer]]] = {
+    # torch's trunc_normal_ cuts at ±2, not at two standard deviations: at 0.02 that is a plain normal.
+    "timm": {
+        "kernel": _normal(0.02),
+        "qkv": _normal(0.02),
+        "mlp_bias": _zeros,
+        "patch": _torch_conv,
+        "pos_embed": _normal(0.02),
+        "token": _normal(1e-6),
+        "dist_token": _normal(0.02),
+        "head": _normal(0.02),
+    },
+    "jax": {
+        "kernel": _glorot_columns(1),
+        "qkv": _glorot_columns(3),
+        "mlp_bias": _normal(1e-6),
+        "patch": _lecun_normal,
+        "pos_embed": _normal(0.02),
+        "token": _zeros,
+        "dist_token": _zeros,
+        "head": _zeros,
+    },
+}
+SCHEMES = tuple(_SCHEMES)
+
+
+@keras.saving.register_keras_serializable("keras_vit")
+class WeightInit(keras.initializers.Initializer):
+    """The initial value of one weight.
+
+    Args:
+        scheme: `"timm"` or `"jax"`.
+        role: what the weight is: `"kernel"`, `"qkv"`, `"mlp_bias"`, `"patch"`, `"pos_embed"`, `"token"`,
+            `"dist_token"` or `"head"`.
+    """
+
+    def __init__(self, scheme: str, role: str) -> None:
+        if scheme not in _SCHEMES:
+            raise ValueError(f"weight_init must be one of {SCHEMES}. Received: {scheme!r}")
+        self.scheme, self.role = scheme, role
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any) -> Any:
+        if _skip.get():
+            return keras.ops.zeros(shape, dtype)
+        return _SCHEMES[self.scheme][self.role](tuple(shape))(shape, dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"scheme": self.scheme, "role": self.role}

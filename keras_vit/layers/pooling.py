@@ -1,0 +1,51 @@
+"""Token sequences to one vector an image."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+POOLINGS = ("token", "avg", "max", "avgmax")
+
+
+@keras.saving.register_keras_serializable("keras_vit")
+class TokenPool(keras.layers.Layer):
+    """Picks a prefix token or pools the patch tokens, as timm's `global_pool_nlc`.
+
+    Args:
+        mode: `"token"`, `"avg"`, `"max"` or `"avgmax"` (the mean of both). The last three leave the prefix
+            tokens out.
+        num_prefix_tokens: how many tokens stand before the patches.
+        index: which token `"token"` picks.
+
+    Input shape: `(batch, tokens, dim)`. Output shape: `(batch, dim)`.
+    """
+
+    def __init__(
+        self, mode: str = "token", num_prefix_tokens: int = 1, index: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if mode not in POOLINGS:
+            raise ValueError(f"mode must be one of {POOLINGS}. Received: {mode!r}")
+        self.mode, self.num_prefix_tokens, self.index = mode, num_prefix_tokens, index
+
+    def call(self, inputs: Any) -> Any:
+        if self.mode == "token":
+            return inputs[:, self.index]
+        patches = inputs[:, self.num_prefix_tokens :]
+        if self.mode == "avg":
+            return ops.mean(patches, axis=1)
+        if self.mode == "max":
+            return ops.max(patches, axis=1)
+        return 0.5 * (ops.mean(patches, axis=1) + ops.max(patches, axis=1))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "num_prefix_tokens": self.num_prefix_tokens,
+            "index": self.index,
+        }

@@ -1,0 +1,91 @@
+"""Images of any size to what a checkpoint wants, as a layer."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.config import Preprocessing
+from keras_vit.resize import resize_matrix
+
+
+@keras.saving.register_keras_serializable("keras_vit")
+class Preprocess(keras.layers.Layer):
+    """Resizes, crops and normalises a batch as the checkpoint's evaluation did.
+
+    The resize is Pillow's: antialiased, one axis after the other, rounded and clipped to 0..255 after
+    each (Pillow src/libImaging/Resample.c). Both axes are matrices from which the crop takes its rows.
+
+    Args:
+        image_size: (height, width) of the output.
+        mean, std: per channel, of images scaled to 0..1.
+        interpolation: `"bicubic"` or `"bilinear"`.
+        crop_pct: share of the resized image that the crop keeps.
+        crop_mode: `"center"` or `"squash"`.
+
+    Input shape: `(batch, any height, any width, channels)`, values 0..255 of any dtype.
+    Output shape: `(batch, height, width, channels)`, in the layer's compute dtype.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        interpolation: str = "bicubic",
+        crop_pct: float = 1.0,
+        crop_mode: str = "center",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.spec = Preprocessing(
+            tuple(image_size), tuple(mean), tuple(std), interpolation, crop_pct, crop_mode
+        )
+
+    def call(self, images: Any) -> Any:
+        height, width = images.shape[1:3]
+        images = ops.cast(images, "float32")
+        if (height, width) != self.spec.image_size or self._resized(height, width) != (
+            height,
+            width,
+        ):
+            rows, columns = self._matrices(height, width)
+            # (w, W) x (B, H, W, C) -> (B, H, w, C), then (h, H) likewise
+            images = ops.clip(ops.round(ops.matmul(columns, images)), 0, 255)
+            images = ops.einsum("hH,bHwc->bhwc", rows, images)
+            images = ops.clip(ops.round(images), 0, 255)
+        scale = 1 / (255 * np.array(self.spec.std))
+        shift = np.array(self.spec.mean) / np.array(self.spec.std)
+        images = images * ops.cast(scale, "float32") - ops.cast(shift, "float32")
+        return ops.cast(images, self.compute_dtype)
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """The size before the crop: as timm/data/transforms_factory.py `transforms_imagenet_eval`."""
+        target = self.spec.image_size
+        scaled = tuple(math.floor(side / self.spec.crop_pct) for side in target)
+        if self.spec.crop_mode == "squash":
+            return scaled
+        if target[0] == target[1]:
+            short, long = sorted((height, width))
+            longer = int(scaled[0] * long / short)
+            return (scaled[0], longer) if height <= width else (longer, scaled[0])
+        ratio = max(scaled[0] / height, scaled[1] / width)
+        return (round(height * ratio), round(width * ratio))
+
+    def _matrices(self, height: int, width: int) -> list[Any]:
+        matrices = []
+        for old, new, kept in zip(
+            (height, width), self._resized(height, width), self.spec.image_size, strict=True
+        ):
+            start = round((new - kept) / 2)
+            matrix = resize_matrix(old, new, f"{self.spec.interpolation}_antialias")
+            matrices.append(ops.cast(matrix[start : start + kept], "float32"))
+        return matrices
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], *self.spec.image_size, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.spec.to_dict()}

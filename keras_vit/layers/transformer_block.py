@@ -1,0 +1,123 @@
+"""A pre-norm Transformer block."""
+
+from typing import Any
+
+import keras
+
+from keras_vit.layers.attention import Attention
+from keras_vit.layers.composite import dtype_config
+from keras_vit.layers.drop_path import drop_path
+from keras_vit.layers.layer_scale import LayerScale
+from keras_vit.layers.mlp import MLP
+
+
+@keras.saving.register_keras_serializable("keras_vit")
+class TransformerBlock(keras.layers.Layer):
+    """`x += attn(norm1(x)); x += mlp(norm2(x))`, with LayerScale and stochastic depth on each branch.
+
+    As timm/models/vision_transformer.py `Block`.
+
+    Args:
+        num_heads, qkv_bias, qk_norm, attn_drop_rate: as in `Attention`.
+        mlp_ratio: hidden width of the MLP over the width.
+        act: activation of the MLP.
+        norm_eps: epsilon of the LayerNorms.
+        init_values: LayerScale's initial value; None leaves LayerScale out.
+        proj_drop_rate: dropout after the attention's projection and the MLP's dense layers.
+        drop_path_rate: probability with which each branch of a sample is dropped in training.
+        weight_init: `"timm"` or `"jax"`.
+
+    Input and output shape: `(batch, tokens, dim)`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_norm: bool = False,
+        act: str = "gelu",
+        norm_eps: float = 1e-6,
+        init_values: float | None = None,
+        attn_drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        weight_init: str = "timm",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads, self.mlp_ratio = num_heads, mlp_ratio
+        self.qkv_bias, self.qk_norm = qkv_bias, qk_norm
+        self.act, self.norm_eps, self.init_values = act, norm_eps, init_values
+        self.attn_drop_rate, self.proj_drop_rate = attn_drop_rate, proj_drop_rate
+        self.drop_path_rate, self.weight_init = drop_path_rate, weight_init
+        policy = self.dtype_policy
+        self.attn = Attention(
+            num_heads,
+            qkv_bias=qkv_bias,
+            qk_norm=qk_norm,
+            norm_eps=norm_eps,
+            attn_drop_rate=attn_drop_rate,
+            proj_drop_rate=proj_drop_rate,
+            weight_init=weight_init,
+            dtype=policy,
+            name="attn",
+        )
+        self.norm1, self.norm2 = (
+            keras.layers.LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
+            for name in ("norm1", "norm2")
+        )
+        self.ls1, self.ls2 = (
+            LayerScale(init_values, dtype=policy, name=name) if init_values is not None else None
+            for name in ("ls1", "ls2")
+        )
+        self.drop_path1, self.drop_path2 = (
+            drop_path(drop_path_rate, name, policy) for name in ("drop_path1", "drop_path2")
+        )
+
+    @property
+    def parts(self) -> list[keras.layers.Layer]:
+        """The sublayers, in the order of the forward pass."""
+        branch1 = [self.norm1, self.attn, self.ls1, self.drop_path1]
+        branch2 = [self.norm2, self.mlp, self.ls2, self.drop_path2]
+        return [part for part in (*branch1, *branch2) if part is not None]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.mlp = MLP(
+            int(input_shape[-1] * self.mlp_ratio),
+            act=self.act,
+            drop_rate=self.proj_drop_rate,
+            weight_init=self.weight_init,
+            dtype=self.dtype_policy,
+            name="mlp",
+        )
+        for part in self.parts:
+            part.build(input_shape)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        x = self.attn(self.norm1(inputs), training=training)
+        x = x if self.ls1 is None else self.ls1(x)
+        inputs = inputs + self.drop_path1(x, training=training)
+        x = self.mlp(self.norm2(inputs), training=training)
+        x = x if self.ls2 is None else self.ls2(x)
+        return inputs + self.drop_path2(x, training=training)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "mlp_ratio": self.mlp_ratio,
+            "qkv_bias": self.qkv_bias,
+            "qk_norm": self.qk_norm,
+            "act": self.act,
+            "norm_eps": self.norm_eps,
+            "init_values": self.init_values,
+            "attn_drop_rate": self.attn_drop_rate,
+            "proj_drop_rate": self.proj_drop_rate,
+            "drop_path_rate": self.drop_path_rate,
+            "weight_init": self.weight_init,
+            **dtype_config(self),
+        }
