@@ -67,7 +67,13 @@ class Checkpoint:
         Raises:
             CheckpointError: when there is no such tensor or its bytes are damaged.
         """
-        return self._tensor(key).read()
+        tensor = self._tensor(key)
+        try:
+            return tensor.read()
+        except CheckpointError:
+            raise
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{self.path}: cannot read tensor {key!r}: {error}") from error
 
     def renamed(self, rename: Callable[[str], str]) -> "Checkpoint":
         """The same checkpoint under new names.
