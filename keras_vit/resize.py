@@ -18,6 +18,7 @@ column; here they are the old last row and column, as for every other pair of si
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from keras_vit.errors import UsageError
 
 Matrix = NDArray[np.floating]
+Kernel = Callable[[Any, Any], Any]
 
 
 def resize_matrix(old: int, new: int, method: str) -> Matrix:
@@ -42,13 +44,31 @@ def resize_matrix(old: int, new: int, method: str) -> Matrix:
     Raises:
         UsageError: for an unknown method or a length below 1.
     """
-    if method not in _METHODS:
-        raise UsageError(f"resize method {method!r} is not one of: {', '.join(_METHODS)}")
     if old < 1 or new < 1:
         raise UsageError(
             f"cannot resize an axis of length {old} to length {new}: both must be 1 or more"
         )
-    return _METHODS[method](old, new)
+    return axis_weights(np, np.arange(float(old)), np.arange(float(new)), old, new, method)
+
+
+def axis_weights(xp: Any, columns: Any, rows: Any, old: Any, new: Any, method: str) -> Any:
+    """`resize_matrix` in NumPy or in `keras.ops`, where a length may be known at run time only.
+
+    Args:
+        xp: `numpy` or `keras.ops`.
+        columns, rows: 0, 1, ... old - 1 and 0, 1, ... new - 1, as floats.
+        old, new: the two lengths, floats or scalar tensors.
+        method: as in `resize_matrix`.
+
+    Returns:
+        Matrix (new, old) in the dtype of `rows`.
+
+    Raises:
+        UsageError: for an unknown method.
+    """
+    if method not in _METHODS:
+        raise UsageError(f"resize method {method!r} is not one of: {', '.join(_METHODS)}")
+    return _METHODS[method](xp, columns, rows, old, new)
 
 
 def resize_grid(grid: NDArray[Any], size: tuple[int, int], method: str) -> NDArray[Any]:
@@ -111,56 +131,60 @@ def _apply(rows: Matrix, columns: Matrix, grid: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(resized, dtype=grid.dtype)
 
 
-def _antialias(old: int, new: int, kernel: Callable[[Matrix], Matrix]) -> Matrix:
+def _antialias(xp: Any, columns: Any, rows: Any, old: Any, new: Any, kernel: Kernel) -> Any:
     """Half-pixel centres, the kernel widened when shrinking, rows renormalised at the borders."""
     step = old / new
-    centres = (np.arange(new) + 0.5) * step
-    distance = np.arange(old) + 0.5 - centres[:, None]
-    weights = kernel(distance / max(step, 1.0))
-    return weights / weights.sum(axis=1, keepdims=True)
+    distance = columns + 0.5 - (rows[:, None] + 0.5) * step
+    weights = kernel(xp, distance / xp.maximum(step, 1.0))
+    return weights / xp.sum(weights, axis=1, keepdims=True)
 
 
-def _half_pixel(old: int, new: int, kernel: Callable[[Matrix], Matrix], taps: range) -> Matrix:
+def _half_pixel(
+    xp: Any, columns: Any, rows: Any, old: Any, new: Any, kernel: Kernel, taps: range
+) -> Any:
     """Half-pixel centres, no widening; taps beyond the border count for the border's sample."""
-    centres = (np.arange(new) + 0.5) * (old / new) - 0.5
-    return _sample(old, centres, kernel, taps)
+    return _sample(xp, columns, (rows + 0.5) * (old / new) - 0.5, old, kernel, taps)
 
 
-def _align_corners(old: int, new: int) -> Matrix:
+def _align_corners(xp: Any, columns: Any, rows: Any, old: Any, new: Any) -> Any:
     """The first and last samples fall on the old first and last; a single one on the first."""
-    step = (old - 1) / (new - 1) if new > 1 else 0.0
-    return _sample(old, np.arange(new) * step, _triangle, range(2))
+    centres = rows * ((old - 1) / xp.maximum(new - 1, 1))
+    return _sample(xp, columns, centres, old, _triangle, range(2))
 
 
-def _sample(old: int, centres: Matrix, kernel: Callable[[Matrix], Matrix], taps: range) -> Matrix:
-    indices = np.floor(centres).astype(np.int64)[:, None] + np.array(taps)
-    weights = kernel(indices - centres[:, None])
-    matrix = np.zeros((len(centres), old))
-    rows = np.broadcast_to(np.arange(len(centres))[:, None], indices.shape)
-    np.add.at(matrix, (rows, indices.clip(0, old - 1)), weights)
-    return matrix
+def _sample(xp: Any, columns: Any, centres: Any, old: Any, kernel: Kernel, taps: range) -> Any:
+    """Each row's taps, summed where they meet at the border."""
+    first = xp.floor(centres)
+    return sum(
+        xp.where(
+            columns == xp.clip(first + tap, 0, old - 1)[:, None],
+            kernel(xp, first + tap - centres)[:, None],
+            0.0,
+        )
+        for tap in taps
+    )
 
 
-def _triangle(x: Matrix) -> Matrix:
-    return np.clip(1.0 - np.abs(x), 0.0, None)
+def _triangle(xp: Any, x: Any) -> Any:
+    return xp.maximum(1.0 - xp.abs(x), 0.0)
 
 
-def _cubic(a: float) -> Callable[[Matrix], Matrix]:
+def _cubic(a: float) -> Kernel:
     """Keys' cubic convolution kernel with coefficient `a`, zero from distance 2 on."""
 
-    def kernel(x: Matrix) -> Matrix:
-        x = np.abs(x)
+    def kernel(xp: Any, x: Any) -> Any:
+        x = xp.abs(x)
         near = ((a + 2) * x - (a + 3)) * x * x + 1
         far = (((x - 5) * x + 8) * x - 4) * a
-        return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+        return xp.where(x < 1, near, xp.where(x < 2, far, 0.0))
 
     return kernel
 
 
-_METHODS: dict[str, Callable[[int, int], Matrix]] = {
-    "bicubic_antialias": lambda old, new: _antialias(old, new, _cubic(-0.5)),
-    "bilinear_antialias": lambda old, new: _antialias(old, new, _triangle),
-    "bicubic": lambda old, new: _half_pixel(old, new, _cubic(-0.75), range(-1, 3)),
-    "bilinear": lambda old, new: _half_pixel(old, new, _triangle, range(2)),
+_METHODS: dict[str, Callable[..., Any]] = {
+    "bicubic_antialias": partial(_antialias, kernel=_cubic(-0.5)),
+    "bilinear_antialias": partial(_antialias, kernel=_triangle),
+    "bicubic": partial(_half_pixel, kernel=_cubic(-0.75), taps=range(-1, 3)),
+    "bilinear": partial(_half_pixel, kernel=_triangle, taps=range(2)),
     "linear_align_corners": _align_corners,
 }

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.initializers import WeightInit
-from keras_vit.resize import resize_matrix
+from keras_vit.resize import axis_weights, resize_matrix
 
 
 @keras.saving.register_keras_serializable("keras_vit")
@@ -111,7 +111,8 @@ class TokenEmbedding(keras.layers.Layer):
         if not self.position_embedding:
             return None
         positions = ops.convert_to_tensor(self.pos_embed)
-        if (height, width) != self.grid_size:
+        # A dimension that TensorFlow knows at run time only is a tensor: then the resize is in the graph.
+        if not (isinstance(height, int) and (height, width) == self.grid_size):
             extra = 0 if self.no_embed_class else self.num_prefix_tokens
             grid = ops.reshape(positions[0, extra:], (*self.grid_size, -1))
             rows = self._resize_matrix(self.grid_size[0], height)
@@ -124,7 +125,12 @@ class TokenEmbedding(keras.layers.Layer):
         return ops.cast(positions, dtype)
 
     def _resize_matrix(self, old: int, new: Any) -> Any:
-        matrix = resize_matrix(old, new, self.pos_resize)
+        if isinstance(new, int):
+            matrix = resize_matrix(old, new, self.pos_resize)
+        else:
+            rows, columns = (ops.arange(length, dtype="float32") for length in (new, old))
+            length = ops.cast(new, "float32")
+            matrix = axis_weights(ops, columns, rows, float(old), length, self.pos_resize)
         return ops.cast(matrix, self.pos_embed.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
