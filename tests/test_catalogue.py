@@ -1,0 +1,430 @@
+"""The catalogue: every name, every card, the listing, the errors, and what timm says of the same models."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import keras_vit
+from keras_vit import catalogue, zoo
+from keras_vit.catalogue import labels
+from keras_vit.errors import UnknownModelError, UsageError
+
+NAMES = keras_vit.list_models()
+ZOO = Path(zoo.__file__).parent
+
+each_name = pytest.mark.parametrize("name", NAMES)
+
+
+def cards():
+    return [keras_vit.info(name) for name in NAMES]
+
+
+# Cards
+
+
+def test_the_three_families_are_complete():
+    assert Counter(card.family for card in cards()) == {"vit": 39, "deit": 8, "deit3": 16}
+
+
+@each_name
+def test_name_parses_and_round_trips(name):
+    card = keras_vit.info(name)
+    assert card.name == name == f"{card.architecture}.{card.tag}"
+
+
+@each_name
+def test_card_has_a_licence_a_paper_and_words(name):
+    card = keras_vit.info(name)
+    assert card.licence == "apache-2.0"
+    assert card.paper.startswith("https://arxiv.org/abs/")
+    assert card.title
+    assert card.description
+
+
+@each_name
+def test_pretrained_means_a_hub_file_with_a_source(name):
+    card = keras_vit.info(name)
+    assert card.pretrained == (card.tag != "untrained")
+    assert card.pretrained == (card.hub_id == f"timm/{name}")
+    assert card.pretrained == (card.hub_file == "model.safetensors")
+    assert card.pretrained == bool(card.source_url and card.source_url.startswith("https://"))
+
+
+@each_name
+def test_label_set_is_as_long_as_the_head(name):
+    card = keras_vit.info(name)
+    if card.labels is not None:
+        assert len(labels(card.labels)) == card.num_classes
+    assert (card.labels is None) == (card.num_classes == 0 or not card.pretrained)
+
+
+@each_name
+def test_fine_tuned_on_imagenet_means_a_published_score(name):
+    card = keras_vit.info(name)
+    assert bool(card.scores) == card.tag.endswith("in1k")
+    for score in card.scores:
+        assert score.dataset == "imagenet1k"
+        assert (score.image_size,) * 2 == card.arguments["image_size"]
+        assert 30 < score.top1 < 90
+        assert score.top5 is None or score.top1 < score.top5 < 100
+        assert score.source.startswith("https://github.com/")
+
+
+@each_name
+def test_card_is_plain_json(name):
+    data = keras_vit.info(name).to_dict()
+    assert json.loads(json.dumps(data))["name"] == name
+
+
+@each_name
+def test_preprocessing_has_the_size_of_the_model(name):
+    card = keras_vit.info(name)
+    assert card.preprocessing.image_size == card.arguments["image_size"]
+    assert 0 < card.preprocessing.crop_pct <= 1
+
+
+def test_cards_do_not_share_what_can_be_changed():
+    keras_vit.info("ViT-B/16").arguments["depth"] = 1
+    keras_vit.info("ViT-B/16").numerics_arguments["source"]["act"] = "relu"
+    card = keras_vit.info("ViT-B/16")
+    assert card.arguments["depth"] == 12
+    assert card.arguments_for("source")["act"] == "gelu_tanh"
+
+
+# Arguments
+
+
+@each_name
+def test_arguments_are_those_of_the_builder(name):
+    """The builder's required arguments, and the position embedding and drop path rate besides."""
+    required, optional = builder_arguments(keras_vit.info(name).builder)
+    assert set(keras_vit.info(name).arguments) == required | {
+        "position_embedding",
+        "drop_path_rate",
+    }
+    assert optional >= {"position_embedding", "drop_path_rate"}
+
+
+def builder_arguments(builder):
+    """(required, optional) keyword arguments, read from the source: importing it imports Keras."""
+    module, function = builder.split(":")
+    path = Path(keras_vit.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    arguments = next(n.args for n in nodes if isinstance(n, ast.FunctionDef) and n.name == function)
+    pairs = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    return {a.arg for a, d in pairs if d is None}, {a.arg for a, d in pairs if d is not None}
+
+
+@each_name
+def test_only_optional_arguments_are_none(name):
+    arguments = keras_vit.info(name).arguments
+    assert {key for key, value in arguments.items() if value is None} <= {
+        "init_values",
+        "representation_size",
+    }
+
+
+@each_name
+def test_both_numerics_set_the_same_arguments(name):
+    card = keras_vit.info(name)
+    assert set(card.numerics_arguments) == {"timm", "source"}
+    assert set(card.numerics_arguments["timm"]) == set(card.numerics_arguments["source"])
+    assert set(card.arguments_for("source")) == set(card.arguments)
+
+
+@pytest.mark.parametrize("path", sorted(ZOO.glob("*.toml")), ids=lambda path: path.stem)
+def test_no_argument_stands_both_in_numerics_and_outside(path):
+    document = catalogue._catalogue().families[path.stem]
+    numerics = {key for name, t in document["numerics"].items() if name != "default" for key in t}
+    tables = [document["defaults"], *document["architectures"].values()]
+    tables += [
+        facts for entry in document["architectures"].values() for facts in entry["tags"].values()
+    ]
+    assert not [key for table in tables for key in table if key in numerics]
+
+
+def test_default_numerics_are_timms():
+    card = keras_vit.info("vit_base_patch16_224.augreg_in21k")
+    assert card.numerics == "timm"
+    assert card.arguments_for() == card.arguments_for("timm") == card.arguments
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("vit", ("gelu_tanh", 1e-6, "linear_align_corners", "jax", None)),
+        ("deit", ("gelu", 1e-6, "bicubic", "timm", None)),
+        ("deit3", ("gelu", 1e-6, "bicubic", "timm", 1e-4)),
+    ],
+)
+def test_source_numerics(family, expected):
+    """vit_jax models_vit.py and checkpoint.py; deit main.py and models_v2.py."""
+    keys = ("act", "norm_eps", "pos_resize", "weight_init", "init_values")
+    for name in keras_vit.list_models(family=family):
+        arguments = keras_vit.info(name).arguments_for("source")
+        assert tuple(arguments[key] for key in keys) == expected
+
+
+def test_unknown_numerics_is_an_error():
+    with pytest.raises(UsageError, match="must be 'timm' or 'source' for vit_tiny"):
+        keras_vit.info("ViT-Ti/16").arguments_for("jax")
+
+
+# Listing
+
+
+def test_list_is_sorted_naturally():
+    bases = [card.architecture for card in cards() if card.architecture.startswith("vit_base")]
+    assert list(dict.fromkeys(bases)) == [
+        "vit_base_patch8_224",
+        "vit_base_patch16_224",
+        "vit_base_patch16_384",
+        "vit_base_patch32_224",
+        "vit_base_patch32_384",
+    ]
+
+
+def test_list_has_no_name_twice():
+    assert len(set(NAMES)) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"pattern": "vit_tiny*384*"}, ["vit_tiny_patch16_384.augreg_in21k_ft_in1k"]),
+        (
+            {"pattern": "vit_tiny_patch16_224"},
+            ["vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"],
+        ),
+        (
+            {"pattern": ["test_*", "deit_tiny_patch*"]},
+            ["deit_tiny_patch16_224.fb_in1k", "test_vit.r160_in1k"],
+        ),
+        (
+            {"pretrained": False},
+            ["vit_huge_patch14_224.untrained", "vit_large_patch14_224.untrained"],
+        ),
+        (
+            {"pattern": "vit_large*", "tag": "augreg*", "exclude": "*384*"},
+            ["vit_large_patch16_224.augreg_in21k", "vit_large_patch16_224.augreg_in21k_ft_in1k"],
+        ),
+        (
+            {"family": "deit3", "pattern": "*huge*", "tag": ["nothing", "fb_in1k"]},
+            ["deit3_huge_patch14_224.fb_in1k"],
+        ),
+        ({"pattern": "no_such_model"}, []),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_list_filters(query, expected):
+    assert keras_vit.list_models(**query) == expected
+
+
+def test_list_by_family_and_pretrained_partition_the_names():
+    families = ("vit", "deit", "deit3")
+    by_family = [name for family in families for name in keras_vit.list_models(family=family)]
+    assert sorted(by_family) == sorted(NAMES)
+    with_weights = keras_vit.list_models(pretrained=True)
+    assert sorted(with_weights + keras_vit.list_models(pretrained=False)) == sorted(NAMES)
+
+
+def test_unknown_family_is_an_error():
+    with pytest.raises(UsageError, match="unknown family 'vitt': there are deit, deit3, vit"):
+        keras_vit.list_models(family="vitt")
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("ViT-B/16", "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+        ("vit-b_16", "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+        ("ViT-Ti/16-384", "vit_tiny_patch16_384.augreg_in21k_ft_in1k"),
+        ("ViT-H/14", "vit_huge_patch14_224.orig_in21k"),
+        ("DeiT-B", "deit_base_patch16_224.fb_in1k"),
+        ("DeiT-Ti distilled", "deit_tiny_distilled_patch16_224.fb_in1k"),
+        ("DeiT-B⚗↑384", "deit_base_distilled_patch16_384.fb_in1k"),
+        ("DeiT-III-L-384-21k", "deit3_large_patch16_384.fb_in22k_ft_in1k"),
+        ("vit_large_patch14_224", "vit_large_patch14_224.untrained"),
+        ("hf-hub:timm/test_vit.r160_in1k", "test_vit.r160_in1k"),
+        ("hf_hub:timm/test_vit.r160_in1k", "test_vit.r160_in1k"),
+        ("timm/test_vit.r160_in1k", "test_vit.r160_in1k"),
+    ],
+)
+def test_info_takes_other_spellings(spelling, name):
+    assert keras_vit.info(spelling).name == name
+
+
+def aliases():
+    families = catalogue._catalogue().families.values()
+    return [
+        (alias, target) for document in families for alias, target in document["aliases"].items()
+    ]
+
+
+@pytest.mark.parametrize(("alias", "target"), aliases())
+def test_alias_resolves(alias, target):
+    card = keras_vit.info(alias)
+    assert target in (card.name, card.architecture)
+    assert alias in card.aliases
+
+
+def test_no_two_aliases_read_the_same():
+    folded = Counter(catalogue._fold(alias) for alias, _ in aliases())
+    assert max(folded.values()) == 1
+    assert not set(folded) & {catalogue._fold(card.architecture) for card in cards()}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("vit_bse_patch16_224", "vit_base_patch16_224"),
+        ("vit_tiny_patch16_224.augreg", "vit_tiny_patch16_224.augreg_in21k"),
+        ("ViT-B16", "ViT-B/16"),
+        ("deit_tiny_distiled_patch16_224", "deit_tiny_distilled_patch16_224"),
+        ("", ""),
+    ],
+)
+def test_unknown_name_gives_the_three_nearest(wrong, nearest):
+    with pytest.raises(UnknownModelError) as error:
+        keras_vit.info(wrong)
+    message = str(error.value)
+    assert "\n" not in message
+    suggested = message.partition("the nearest names are ")[2].split(", ")
+    assert len(suggested) == 3
+    assert suggested[0].startswith(nearest)
+    for name in suggested:
+        assert keras_vit.info(name)
+
+
+@pytest.mark.parametrize("file", sorted((ZOO / "labels").glob("*.txt")), ids=lambda file: file.stem)
+def test_labels_are_distinct_short_names(file):
+    names = labels(file.stem)
+    assert len(set(names)) == len(names)
+    assert all(name == name.strip() and 0 < len(name) < 80 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("set_name", "index", "name"),
+    [
+        ("imagenet1k", 0, "tench"),
+        ("imagenet1k", 134, "crane bird"),
+        ("imagenet1k", 517, "crane"),
+        ("imagenet1k", 999, "toilet tissue"),
+        ("imagenet21k", 0, "organism"),
+    ],
+)
+def test_labels_are_in_the_order_of_the_logits(set_name, index, name):
+    assert labels(set_name)[index] == name
+
+
+def test_unknown_label_set_is_an_error():
+    with pytest.raises(
+        UsageError, match="unknown label set 'coco': there are imagenet1k, imagenet21k"
+    ):
+        labels("coco")
+
+
+# Cost
+
+
+def test_listing_imports_neither_keras_nor_tensorflow():
+    program = (
+        "import keras_vit, sys; keras_vit.list_models(); keras_vit.info('ViT-B/16').to_dict();"
+        "print([m for m in ('keras', 'tensorflow', 'torch', 'jax', 'numpy') if m in sys.modules])"
+    )
+    assert run(program).strip() == "[]"
+
+
+def test_listing_takes_under_300_ms_of_processor_time():
+    """The best of three, interpreter included, so that a busy machine is not a slow catalogue."""
+    program = (
+        "import keras_vit, os; keras_vit.list_models(); t = os.times(); print(t.user + t.system)"
+    )
+    assert min(float(run(program)) for _ in range(3)) < 0.3
+
+
+def run(program):
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-P", "-c", program]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+# timm
+
+
+@pytest.fixture(scope="module")
+def timm():
+    return ask_timm()
+
+
+def ask_timm(*options):
+    """What timm says of every name, from a process without TensorFlow."""
+    script = Path(__file__).with_name("timm_configurations.py")
+    command = [sys.executable, "-P", script, *options]
+    names = json.dumps(NAMES)
+    process = subprocess.run(command, input=names, check=True, capture_output=True, text=True)
+    return json.loads(process.stdout)
+
+
+@pytest.mark.parity
+@each_name
+def test_default_tag_is_timms(timm, name):
+    architecture = name.partition(".")[0]
+    assert keras_vit.info(architecture).tag == timm[name]["default_tag"]
+
+
+@pytest.mark.parity
+@each_name
+def test_checkpoint_is_timms(timm, name):
+    card, theirs = keras_vit.info(name), timm[name]["configuration"]
+    ours = card.preprocessing
+    assert (theirs["architecture"], theirs["tag"]) == (card.architecture, card.tag)
+    assert [3, *ours.image_size] == theirs["input_size"]
+    assert (list(ours.mean), list(ours.std)) == (theirs["mean"], theirs["std"])
+    assert ours.interpolation == theirs["interpolation"]
+    assert ours.crop_pct == theirs["crop_pct"]
+    assert ours.crop_mode == theirs["crop_mode"]
+    assert card.num_classes == theirs["num_classes"]
+    assert card.licence == theirs["license"]
+    assert card.hub_id == theirs.get("hf_hub_id")
+    assert not theirs["url"] or card.source_url == theirs["url"]
+
+
+@pytest.mark.parity
+@each_name
+def test_architecture_is_timms(timm, name):
+    """All arguments but two that timm has no sign of in a model, and the name of the initialisation."""
+    ours = keras_vit.info(name).arguments_for("timm")
+    for ours_alone in ("representation_size", "drop_path_rate", "weight_init"):
+        del ours[ours_alone]
+    assert json.loads(json.dumps(ours)) == timm[name]["arguments"]
+
+
+@pytest.mark.parity
+@each_name
+def test_parameters_are_timms(timm, name):
+    assert keras_vit.info(name).parameters == timm[name]["parameters"]
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+def test_macs_are_those_that_torch_counts():
+    """torch.utils.flop_counter on timm's models, fused attention and all."""
+    theirs = ask_timm("--macs")
+    wrong = {card.name: card.macs for card in cards() if card.macs != theirs[card.name]["macs"]}
+    assert wrong == {}
+
+
+@pytest.mark.parity
+def test_labels_are_in_torchvisions_order():
+    program = "import json; from torchvision.models._meta import _IMAGENET_CATEGORIES as names;"
+    theirs = json.loads(run(program + "print(json.dumps(names))"))
+    assert [name.lower() for name in labels("imagenet1k")] == [name.lower() for name in theirs]

@@ -1,0 +1,99 @@
+"""Prints what timm knows of the checkpoints named on stdin, as JSON; `--macs` counts those too.
+
+A program of its own, because timm must not be imported after TensorFlow. The models are on PyTorch's
+meta device: their shapes are real and their memory is not.
+"""
+
+import inspect
+import json
+import sys
+from typing import Any
+
+import timm
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def configuration(name: str) -> Any:
+    """timm's `PretrainedCfg`, of the default tag if `name` has none."""
+    return timm.models.get_pretrained_cfg(name)
+
+
+def built(name: str) -> Any:
+    """timm's model, without memory or initial values."""
+    with torch.device("meta"):
+        return timm.create_model(name, weight_init="skip").eval()
+
+
+def macs(model: Any) -> int:
+    """Multiply-adds of one image, as PyTorch counts them."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, *model.pretrained_cfg["input_size"], device="meta"))
+    return counter.get_total_flops() // 2
+
+
+def numbers(model: Any) -> dict[str, Any]:
+    """Arguments and parameters, read off the built model."""
+    block = model.blocks[0]
+    return {
+        "arguments": {
+            "image_size": list(model.patch_embed.img_size),
+            "in_chans": model.patch_embed.proj.in_channels,
+            "num_classes": model.num_classes,
+            "patch_size": list(model.patch_embed.patch_size),
+            "embed_dim": model.embed_dim,
+            "depth": len(model.blocks),
+            "num_heads": block.attn.num_heads,
+            "mlp_ratio": block.mlp.fc1.out_features / model.embed_dim,
+            "qkv_bias": block.attn.qkv.bias is not None,
+            "qk_norm": not isinstance(block.attn.q_norm, torch.nn.Identity),
+            "init_values": getattr(block.ls1, "init_values", None),
+            "class_token": model.cls_token is not None,
+            "dist_token": hasattr(model, "dist_token"),
+            "reg_tokens": model.num_reg_tokens,
+            "position_embedding": model.pos_embed is not None,
+            "no_embed_class": model.no_embed_class,
+            "pre_norm": not isinstance(model.norm_pre, torch.nn.Identity),
+            "final_norm": not isinstance(model.norm, torch.nn.Identity),
+            "fc_norm": not isinstance(model.fc_norm, torch.nn.Identity),
+            "global_pool": model.global_pool,
+            "act": {("GELU", "none"): "gelu"}[
+                type(block.mlp.act).__name__, block.mlp.act.approximate
+            ],
+            "norm_eps": only({norm.eps for norm in (block.norm1, block.norm2, model.norm)}),
+            "pos_resize": resize(),
+        },
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def only(values: set[Any]) -> Any:
+    """The one element of a set."""
+    (value,) = values
+    return value
+
+
+def resize() -> str:
+    """timm's default resize of position embeddings, as keras_vit names it."""
+    defaults = inspect.signature(resample_abs_pos_embed).parameters
+    antialias = "_antialias" if defaults["antialias"].default else ""
+    return defaults["interpolation"].default + antialias
+
+
+def main() -> None:
+    names = json.load(sys.stdin)
+    answer = {}
+    for name in names:
+        architecture, model = name.partition(".")[0], built(name)
+        answer[name] = {
+            "default_tag": configuration(architecture).tag,
+            "configuration": configuration(name).to_dict(),
+            **numbers(model),
+            "macs": macs(model) if "--macs" in sys.argv else None,
+        }
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
