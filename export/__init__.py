@@ -1,1 +1,44 @@
-"""."""
+"""Write models as SavedModel, TFLite and ONNX files, verified, and open such files again.
+
+Importing this package imports neither Keras nor TensorFlow; opening a TFLite or ONNX file does not
+either.
+
+    report = keras_vit.export_model(model, "flowers.onnx", preprocessing="normalize")
+    keras_vit.export.open_artifact("flowers.onnx").predict(images)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from keras_vit.export.formats import FORMATS
+from keras_vit.export.report import CheckReport, Comparison, ExportReport, Tensor
+
+if TYPE_CHECKING:
+    from keras_vit.export.artifact import Artifact, open_artifact
+    from keras_vit.export.check import check
+    from keras_vit.export.exporting import export_model
+
+__all__ = [
+    "FORMATS",
+    "Artifact",
+    "CheckReport",
+    "Comparison",
+    "ExportReport",
+    "Tensor",
+    "check",
+    "export_model",
+    "open_artifact",
+]
+
+_LAZY = {
+    "Artifact": "artifact",
+    "open_artifact": "artifact",
+    "check": "check",
+    "export_model": "exporting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'keras_vit.export' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"keras_vit.export.{_LAZY[name]}"), name)

@@ -1,0 +1,65 @@
+"""The child process that writes an artifact: a `.keras` file and a request in, a file out."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_vit.export.child import serve
+from keras_vit.export.handover import extend_search_path, load
+from keras_vit.export.report import Tensor
+from keras_vit.export.serving import Serving
+
+
+def main(request: dict[str, Any]) -> dict[str, Any]:
+    """Load what the parent handed over and write it."""
+    extend_search_path(request["search_path"])
+    model, front = (load(Path(p)) if p else None for p in (request["model"], request["front"]))
+    assert model is not None
+    return write(request, model, front)
+
+
+def write(
+    request: dict[str, Any], model: keras.Model, front: keras.Model | None
+) -> dict[str, Any]:
+    """Write `request["format"]` to `request["artifact"]`.
+
+    Returns:
+        `converter`, `outputs`, the `versions` of what worked, and the `weight_bytes` that the
+        artifact has to hold.
+    """
+    path, metadata = Path(request["artifact"]), request["metadata"]
+    serving = Serving(model, front, Tensor.from_dict(request["images"]), request["outputs"])
+    converter = _WRITERS[request["format"]](serving, path, metadata)
+    return {
+        "converter": converter,
+        "outputs": [output.to_dict() for output in serving.outputs],
+        "weight_bytes": serving.weight_bytes,
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+    }
+
+
+def _write_savedmodel(serving: Serving, path: Path, metadata: dict[str, Any]) -> str:
+    from keras_vit.export import saved_model
+
+    return saved_model.write(serving, path, metadata)
+
+
+def _write_tflite(serving: Serving, path: Path, _: dict[str, Any]) -> str:
+    from keras_vit.export import tflite
+
+    return tflite.write(serving, path)
+
+
+def _write_onnx(serving: Serving, path: Path, metadata: dict[str, Any]) -> str:
+    from keras_vit.export import onnx_graph
+
+    return onnx_graph.write(serving, path, metadata)
+
+
+_WRITERS = {"savedmodel": _write_savedmodel, "tflite": _write_tflite, "onnx": _write_onnx}
+
+
+if __name__ == "__main__":
+    serve(main)

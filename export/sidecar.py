@@ -1,0 +1,152 @@
+"""What travels with an artifact: JSON beside it, and the same facts inside where a format has room.
+
+The JSON beside `flowers.onnx` is `flowers.onnx.json`. It holds the metadata below, the artifact's
+SHA-256, and the report of its verification. Inside an ONNX file the metadata are `metadata_props`
+under `keras_vit.<entry>`, each a JSON value; inside a SavedModel they are
+`assets.extra/keras_vit.json`. A TFLite file has only the JSON beside it.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_vit import __version__
+from keras_vit.config import ModelConfig, Preprocessing
+from keras_vit.errors import ExportError
+from keras_vit.export.report import ExportReport
+from keras_vit.export.staging import sidecar_path
+
+SCHEMA = 1
+"""Of the JSON; a reader refuses a newer one."""
+
+SIGNATURE = "serving_default"
+"""The name of the signature in SavedModels and TFLite files."""
+
+SAVED_MODEL_METADATA = Path("assets.extra", "keras_vit.json")
+"""`assets.extra` is SavedModel's own place for a user's files."""
+
+_PREFIX = "keras_vit."  # of ONNX metadata_props
+
+
+def metadata(
+    *,
+    name: str,
+    config: ModelConfig | None,
+    labels: tuple[str, ...] | None,
+    mode: str,
+    input_dtype: str,
+    image_size: tuple[int, int],
+    backend: str,
+) -> dict[str, Any]:
+    """What an artifact says of itself.
+
+    Args:
+        name: the model's. config: its configuration, if it has one.
+        labels: one name a logit, or None.
+        mode: `"none"`, `"normalize"` or `"layer"`: what it does to its images itself.
+        input_dtype, image_size: of the images it takes.
+        backend: Keras' backend when it was exported.
+    """
+    values = config.preprocessing.to_dict() if config else {}
+    return {
+        "schema": SCHEMA,
+        "keras_vit": __version__,
+        "name": config.name if config else name,
+        "config": config.to_dict() if config else None,
+        "labels": labels,
+        "preprocessing": {
+            **values,
+            "mode": mode,
+            "input_dtype": input_dtype,
+            "image_size": image_size,
+        },
+        "weights": config.weights if config else None,
+        "backend": backend,
+    }
+
+
+def preprocessing_of(data: Mapping[str, Any]) -> Preprocessing | None:
+    """The checkpoint's preprocessing in an artifact's metadata, or None where it is not known."""
+    values = data.get("preprocessing") or {}
+    names = [field.name for field in dataclasses.fields(Preprocessing)]
+    if not set(names) <= set(values):
+        return None
+    return Preprocessing.from_dict({name: values[name] for name in names})
+
+
+def to_properties(data: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata as ONNX `metadata_props`."""
+    return {_PREFIX + key: json.dumps(value) for key, value in data.items()}
+
+
+def from_properties(properties: Mapping[str, str]) -> dict[str, Any] | None:
+    """The inverse of `to_properties`; None for a file that is not ours.
+
+    Raises:
+        ValueError: an entry of ours that is not JSON.
+    """
+    ours = {key: value for key, value in properties.items() if key.startswith(_PREFIX)}
+    return {key.removeprefix(_PREFIX): json.loads(value) for key, value in ours.items()} or None
+
+
+def read_sidecar(path: Path) -> dict[str, Any] | None:
+    """The JSON beside an artifact; None where there is none of ours.
+
+    Raises:
+        ExportError: it is damaged, or from a newer version.
+    """
+    beside = sidecar_path(path)
+    if not beside.is_file():
+        return None
+    try:
+        data = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{beside} is not JSON: {error}") from error
+    if not isinstance(data, dict) or "schema" not in data:
+        return None
+    if data["schema"] > SCHEMA:
+        raise ExportError(f"{beside} was written by a newer keras_vit ({data.get('keras_vit')})")
+    return data
+
+
+def write(
+    beside: Path,
+    artifact: Path,
+    data: Mapping[str, Any],
+    report: ExportReport,
+    versions: Mapping[str, str],
+) -> None:
+    """Write the JSON for an artifact: its metadata, its hash, and how it was verified."""
+    names = {"path": Path(report.path).name, "files": [Path(file).name for file in report.files]}
+    whole = {
+        **data,
+        "artifact": {"format": report.format, "bytes": report.size, "sha256": sha256(artifact)},
+        "versions": versions,
+        "report": {**report.to_dict(), **names},
+    }
+    beside.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Of a file; of a folder: of the names and hashes of its files, in the order of the names."""
+    if path.is_dir():
+        lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in files_of(path)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in files_of(path))
+
+
+def files_of(path: Path) -> Iterator[Path]:
+    """The file itself, or every file in the folder by name."""
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        yield path

@@ -1,0 +1,44 @@
+"""Write a TFLite (LiteRT) file from a SavedModel, with builtin operators only. TensorFlow only."""
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import tensorflow as tf
+
+from keras_vit.errors import ExportError
+from keras_vit.export.child import first_line
+from keras_vit.export.serving import Serving
+from keras_vit.export.sidecar import SIGNATURE
+
+
+def write(serving: Serving, path: Path) -> str:
+    """Write the file and return what wrote it, with its version.
+
+    By way of a SavedModel: it keeps the signature's names and takes the least memory, where
+    `from_concrete_functions` writes a file without weights, silently.
+
+    Raises:
+        ExportError: an operation that TFLite has no operator for.
+    """
+    with TemporaryDirectory(dir=path.parent) as folder:
+        tf.saved_model.save(serving, folder, signatures={SIGNATURE: serving.concrete})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        try:
+            content = converter.convert()
+        except Exception as error:
+            raise ExportError(_explain(error)) from error
+    path.write_bytes(content)
+    return f"tensorflow {tf.__version__} TFLiteConverter"
+
+
+def _explain(error: Exception) -> str:
+    """Which operations stopped the converter, and in which layer they are."""
+    text = str(error)
+    operations = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
+    if not operations:
+        return f"the TFLite converter failed: {first_line(error)}"
+    places = re.findall(r'loc\(.*?"([\w./-]+)"\]?\)', text) or re.findall(r'\["\w+:", "([\w./@-]+)"', text)
+    where = f" (at {places[0]})" if places else ""
+    return f"TFLite has no builtin operator for {', '.join(operations)}{where}"
