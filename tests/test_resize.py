@@ -178,7 +178,7 @@ def reference(
     if not importlib.util.find_spec("timm"):
         pytest.skip("timm is not installed")
     folder: Path = tmp_path_factory.mktemp("resize")
-    np.savez(folder / "given.npz", **given)
+    np.savez(folder / "given.npz", allow_pickle=False, **given)
     arguments = [str(folder / "given.npz"), str(folder / "out.npz")]
     subprocess.run([sys.executable, "-P", "-c", REFERENCE, *arguments], check=True)
     with np.load(folder / "out.npz") as out:
