@@ -6,23 +6,27 @@ shares up to the class token's 1e-6.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import keras
 
-_skip: ContextVar[bool] = ContextVar("skip_initialization", default=False)
+_kept: ContextVar[Collection[str] | None] = ContextVar("kept_roles", default=None)
 
 
 @contextlib.contextmanager
-def skip_initialization() -> Iterator[None]:
-    """Weights built inside are zeros: for a model whose weights are read from a file next."""
-    token = _skip.set(True)
+def skip_initialization(keep: Collection[str] | None = ()) -> Iterator[None]:
+    """Weights built inside are zeros, for a model whose weights are read from a file next.
+
+    Args:
+        keep: roles that are initialised all the same, such as `"head"`; None keeps all.
+    """
+    token = _kept.set(keep)
     try:
         yield
     finally:
-        _skip.reset(token)
+        _kept.reset(token)
 
 
 def _normal(stddev: float) -> Callable[[tuple[int, ...]], keras.initializers.Initializer]:
@@ -95,7 +99,8 @@ class WeightInit(keras.initializers.Initializer):
         self.scheme, self.role = scheme, role
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any) -> Any:
-        if _skip.get():
+        kept = _kept.get()
+        if kept is not None and self.role not in kept:
             return keras.ops.zeros(shape, dtype)
         return _SCHEMES[self.scheme][self.role](tuple(shape))(shape, dtype)
 

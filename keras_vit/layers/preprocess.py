@@ -41,7 +41,12 @@ class Preprocess(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.spec = Preprocessing(
-            tuple(image_size), tuple(mean), tuple(std), interpolation, crop_pct, crop_mode
+            (image_size[0], image_size[1]),
+            tuple(mean),
+            tuple(std),
+            interpolation,
+            crop_pct,
+            crop_mode,
         )
 
     def call(self, images: Any) -> Any:
@@ -63,8 +68,8 @@ class Preprocess(keras.layers.Layer):
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """The size before the crop: as timm/data/transforms_factory.py `transforms_imagenet_eval`."""
-        target = self.spec.image_size
-        scaled = tuple(math.floor(side / self.spec.crop_pct) for side in target)
+        target, pct = self.spec.image_size, self.spec.crop_pct
+        scaled = math.floor(target[0] / pct), math.floor(target[1] / pct)
         if self.spec.crop_mode == "squash":
             return scaled
         if target[0] == target[1]:

@@ -17,12 +17,11 @@ class TokenEmbedding(keras.layers.Layer):
     (timm/models/vision_transformer.py `_pos_embed`, timm/models/deit.py).
 
     Args:
+        grid_size: (height, width) of the grid that the position embedding is learned for.
         class_token, dist_token: whether there is a class or a distillation token (arXiv:2012.12877).
         reg_tokens: number of register tokens (arXiv:2309.16588).
         no_embed_class: positions are added to the patches alone, before the prefix tokens join.
         position_embedding: whether there are position embeddings at all.
-        grid_size: (height, width) of the grid that the position embedding is learned for; the input's
-            when None.
         pos_resize: how positions are resized to another grid at run time, a method of
             `keras_vit.resize`.
         drop_rate: dropout of the tokens, after the positions are added.
@@ -34,12 +33,12 @@ class TokenEmbedding(keras.layers.Layer):
 
     def __init__(
         self,
+        grid_size: tuple[int, int],
         class_token: bool = True,
         dist_token: bool = False,
         reg_tokens: int = 0,
         no_embed_class: bool = False,
         position_embedding: bool = True,
-        grid_size: tuple[int, int] | None = None,
         pos_resize: str = "bicubic_antialias",
         drop_rate: float = 0.0,
         weight_init: str = "timm",
@@ -49,7 +48,7 @@ class TokenEmbedding(keras.layers.Layer):
         self.use_class_token, self.use_dist_token = class_token, dist_token
         self.reg_tokens, self.no_embed_class = reg_tokens, no_embed_class
         self.position_embedding, self.pos_resize = position_embedding, pos_resize
-        self.grid_size = tuple(grid_size) if grid_size else None
+        self.grid_size = (grid_size[0], grid_size[1])
         self.drop_rate, self.weight_init = drop_rate, weight_init
         self.drop = keras.layers.Dropout(drop_rate, dtype=self.dtype_policy, name="drop")
 
@@ -60,13 +59,6 @@ class TokenEmbedding(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         dim = input_shape[-1]
-        if self.grid_size is None:
-            self.grid_size = tuple(input_shape[1:3])
-        if None in self.grid_size:
-            raise ValueError(
-                "TokenEmbedding needs grid_size=(height, width) where the input's grid is dynamic. "
-                f"Received: input_shape={input_shape}"
-            )
         counts = {
             "cls_token": int(self.use_class_token),
             "dist_token": int(self.use_dist_token),

@@ -83,8 +83,10 @@ class TransformerBlock(keras.layers.Layer):
         return [part for part in (*branch1, *branch2) if part is not None]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        dim = input_shape[-1]
+        assert dim is not None, "the width of the tokens must be known"
         self.mlp = MLP(
-            int(input_shape[-1] * self.mlp_ratio),
+            int(dim * self.mlp_ratio),
             act=self.act,
             drop_rate=self.proj_drop_rate,
             weight_init=self.weight_init,

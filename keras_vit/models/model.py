@@ -45,6 +45,10 @@ class VisionModel(keras.Model):
         """Which tensors were loaded, resized, re-initialised or left unused; None without weights."""
         return self._load_report
 
+    @load_report.setter
+    def load_report(self, report: LoadReport | None) -> None:
+        self._load_report = report
+
     @property
     def labels(self) -> tuple[str, ...] | None:
         """One name a class, or None."""

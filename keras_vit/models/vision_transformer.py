@@ -72,7 +72,7 @@ def vision_transformer(
         The symbolic `images` (batch, height, width, in_chans) and the output: logits
         (batch, num_classes), features (batch, embed_dim), or with `global_pool=""` one of either a token.
     """
-    grid = tuple(side // patch for side, patch in zip(image_size, patch_size, strict=True))
+    grid = (image_size[0] // patch_size[0], image_size[1] // patch_size[1])
     if dist_token and global_pool != "token":
         raise ValueError(
             f"A distilled model pools its tokens. Received: global_pool={global_pool!r}"
