@@ -15,7 +15,7 @@ from keras_vit.export.report import CheckReport, Comparison, ExportReport, Tenso
 
 if TYPE_CHECKING:
     from keras_vit.export.artifact import Artifact, open_artifact
-    from keras_vit.export.check import check
+    from keras_vit.export.checking import check
     from keras_vit.export.exporting import export_model
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 _LAZY = {
     "Artifact": "artifact",
     "open_artifact": "artifact",
-    "check": "check",
+    "check": "checking",
     "export_model": "exporting",
 }
 

@@ -139,7 +139,8 @@ class Artifact:
         """The images, checked against the input; floats are cast, integers never become floats."""
         wanted = self.inputs[0]
         fits = images.ndim == len(wanted.shape) and all(
-            side in (None, given) for side, given in zip(wanted.shape[1:], images.shape[1:], strict=True)
+            side in (None, given)
+            for side, given in zip(wanted.shape[1:], images.shape[1:], strict=True)
         )
         if not fits or not len(images):
             raise UsageError(f"{self.path.name} takes {wanted}; received shape {images.shape}")

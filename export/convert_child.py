@@ -20,9 +20,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     return write(request, model, front)
 
 
-def write(
-    request: dict[str, Any], model: keras.Model, front: keras.Model | None
-) -> dict[str, Any]:
+def write(request: dict[str, Any], model: keras.Model, front: keras.Model | None) -> dict[str, Any]:
     """Write `request["format"]` to `request["artifact"]`.
 
     Returns:

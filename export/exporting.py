@@ -180,13 +180,17 @@ def _images(
     size = image_size or (config.preprocessing.image_size if config and None in own else own)
     if None in size:
         raise UsageError("the model takes images of any size; pass image_size=(height, width)")
-    if mode != "layer" and any(side not in (None, given) for side, given in zip(own, size, strict=True)):
+    if mode != "layer" and any(
+        side not in (None, given) for side, given in zip(own, size, strict=True)
+    ):
         raise UsageError(f"the model takes images of {height} x {width}, not {size[0]} x {size[1]}")
     if mode == "none":
         dtype = model.inputs[0].dtype
         dtype = "float32" if "float" in dtype else dtype
         if input_dtype not in (None, dtype):
-            raise UsageError(f'input_dtype={input_dtype!r} needs preprocessing="normalize" or a layer')
+            raise UsageError(
+                f'input_dtype={input_dtype!r} needs preprocessing="normalize" or a layer'
+            )
     else:
         dtype = input_dtype or "uint8"
         if dtype not in _INPUT_TYPES:
@@ -201,7 +205,9 @@ def _require_fit(front: keras.Model, model: keras.Model) -> None:
         want in (None, have) for have, want in zip(given, wanted, strict=True)
     )
     if not fits:
-        raise UsageError(f"the preprocessing layer gives images of {given}, the model takes {wanted}")
+        raise UsageError(
+            f"the preprocessing layer gives images of {given}, the model takes {wanted}"
+        )
 
 
 def _labels(
@@ -214,7 +220,9 @@ def _labels(
         return config.labels if config else None
     classes = model.outputs[0].shape[-1]
     if outputs != ("logits",) or len(labels) != classes:
-        raise UsageError(f"{len(labels)} labels for a model with {classes} outputs called {outputs}")
+        raise UsageError(
+            f"{len(labels)} labels for a model with {classes} outputs called {outputs}"
+        )
     return tuple(str(label) for label in labels)
 
 
@@ -306,8 +314,8 @@ def _verify(plan: _Plan, artifact: Path, folder: Path, weight_bytes: int) -> Fin
     finding = examine_in_child(
         artifact,
         plan.format,
-        images,
         folder,
+        images=images,
         expected=expected,
         inputs=[plan.images],
         outputs=[

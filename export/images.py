@@ -9,8 +9,11 @@ images.
 import numpy as np
 
 from keras_vit.config import Preprocessing
+from keras_vit.errors import UsageError
+from keras_vit.export.report import Tensor
 
 _SEED = 20_23
+_SIZE = 224  # of images for an artifact that takes any size, where its preprocessing names none
 
 
 def structured_images(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -95,3 +98,17 @@ def feed(raw: np.ndarray, dtype: str, mode: str, values: Preprocessing | None) -
     if len(mean) != raw.shape[-1]:
         mean, std = (0.5,), (0.5,)
     return ((raw / 255 - np.asarray(mean)) / np.asarray(std)).astype(dtype)
+
+
+def raw_images(wanted: Tensor, values: Preprocessing | None) -> np.ndarray:
+    """`structured_images` of the size that an input wants, or else of the preprocessing's size.
+
+    Raises:
+        UsageError: the input does not take images.
+    """
+    if len(wanted.shape) != 4 or wanted.shape[-1] is None:
+        raise UsageError(
+            f"the input {wanted} does not take images (batch, height, width, channels)"
+        )
+    height, width = values.image_size if values else (_SIZE, _SIZE)
+    return structured_images(wanted.shape[1] or height, wanted.shape[2] or width, wanted.shape[3])

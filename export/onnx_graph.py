@@ -63,4 +63,3 @@ def _name_free_axes(graph: Any) -> None:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
                 dim.dim_param = "batch" if axis == 0 else f"{value.name}_{axis}"
-

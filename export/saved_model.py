@@ -10,7 +10,6 @@ from keras_vit.export.serving import Serving
 from keras_vit.export.sidecar import SAVED_MODEL_METADATA, SIGNATURE
 
 
-
 def write(serving: Serving, path: Path, metadata: dict[str, Any]) -> str:
     """Write the folder and return what wrote it, with its version."""
     tf.saved_model.save(serving, str(path), signatures={SIGNATURE: serving.concrete})

@@ -51,9 +51,7 @@ def staging(path: Path) -> Iterator[Path]:
         ExportError: the folder cannot be written, or the disk filled up in the meantime.
     """
     try:
-        folder = Path(
-            tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        )
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     except OSError as error:
         raise ExportError(f"cannot write in {path.parent}: {error.strerror}") from error
     try:

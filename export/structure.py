@@ -53,7 +53,7 @@ def _onnx_nodes(graph: Any) -> Iterator[Any]:
     for node in graph.node:
         yield node
         for attribute in node.attribute:
-            for subgraph in ([attribute.g] if attribute.HasField("g") else attribute.graphs):
+            for subgraph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
                 yield from _onnx_nodes(subgraph)
 
 
@@ -73,7 +73,9 @@ def _in_schema(node: Any, opsets: dict[str, int]) -> bool:
 def _tflite(path: Path) -> tuple[Counter[str], list[str]]:
     from ai_edge_litert import schema_py_generated as schema
 
-    builtin = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
+    builtin = {
+        value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
+    }
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     codes = []
     problems = []

@@ -39,6 +39,8 @@ def _explain(error: Exception) -> str:
     operations = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
     if not operations:
         return f"the TFLite converter failed: {first_line(error)}"
-    places = re.findall(r'loc\(.*?"([\w./-]+)"\]?\)', text) or re.findall(r'\["\w+:", "([\w./@-]+)"', text)
+    places = re.findall(r'loc\(.*?"([\w./-]+)"\]?\)', text) or re.findall(
+        r'\["\w+:", "([\w./@-]+)"', text
+    )
     where = f" (at {places[0]})" if places else ""
     return f"TFLite has no builtin operator for {', '.join(operations)}{where}"

@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_vit.export.artifact import Artifact, open_artifact
 from keras_vit.export.child import run_child, serve
+from keras_vit.export.images import feed, raw_images
 from keras_vit.export.report import Comparison, Tensor
 from keras_vit.export.sidecar import size_of
 from keras_vit.export.structure import examine
@@ -35,7 +36,9 @@ class Finding:
     """What running an artifact showed.
 
     Attributes:
-        operators: how often each occurs. inputs, outputs: its interface.
+        operators: how often each occurs.
+        inputs, outputs: its interface.
+        embedded: the metadata inside it, or None.
         comparison: with the expected outputs, or None.
         batches: the batch sizes at which it ran.
         problems: what is wrong, one line each.
@@ -45,6 +48,7 @@ class Finding:
     operators: Mapping[str, int]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    embedded: Mapping[str, Any] | None
     comparison: Comparison | None
     batches: tuple[int, ...]
     problems: tuple[str, ...]
@@ -58,6 +62,7 @@ class Finding:
             operators=data["operators"],
             inputs=tuple(Tensor.from_dict(value) for value in data["inputs"]),
             outputs=tuple(Tensor.from_dict(value) for value in data["outputs"]),
+            embedded=data["embedded"],
             comparison=Comparison.from_dict(comparison) if comparison else None,
             batches=tuple(data["batches"]),
             problems=tuple(data["problems"]),
@@ -68,9 +73,9 @@ class Finding:
 def examine_in_child(
     path: Path,
     format: str,
-    images: np.ndarray,
     folder: Path,
     *,
+    images: np.ndarray | None = None,
     expected: Mapping[str, np.ndarray] | None = None,
     inputs: Sequence[Tensor] | None = None,
     outputs: Sequence[Tensor] | None = None,
@@ -81,8 +86,8 @@ def examine_in_child(
 
     Args:
         path, format: of the artifact.
-        images: at least 7, in its own element type and size.
         folder: for the files of the hand-over.
+        images: at least 7, in its own element type and size; None makes them as its metadata say.
         expected: outputs by name, one row an image.
         inputs, outputs: the interface that it has to have.
         weight_bytes: how much it has to hold.
@@ -92,7 +97,8 @@ def examine_in_child(
         ExportError: it cannot be opened, or the runtime died.
     """
     arrays = folder / "verify.npz"
-    np.savez(arrays, images=images, **{f"out.{k}": v for k, v in (expected or {}).items()})
+    named = {f"out.{name}": value for name, value in (expected or {}).items()}
+    np.savez(arrays, **named, **({} if images is None else {"images": images}))
     request = {
         "path": str(path),
         "format": format,
@@ -112,16 +118,18 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         # Whoever serves the folder may not have Keras: importing it is an error from here on.
         sys.modules["keras"] = None  # type: ignore[assignment]
     with np.load(request["arrays"]) as arrays:
-        images = arrays["images"]
+        images = arrays.get("images")
         expected = {k.removeprefix("out."): arrays[k] for k in arrays if k.startswith("out.")}
+    artifact = open_artifact(path)
     operators, problems = examine(path, format)
     if request["weight_bytes"] is not None:
         problems += _size_problems(size_of(path), request["weight_bytes"])
-    artifact = open_artifact(path)
     for kind in ("inputs", "outputs"):
         if request[kind] is not None:
             wanted = tuple(Tensor.from_dict(value) for value in request[kind])
             problems += _interface_problems(kind, getattr(artifact, kind), wanted)
+    if images is None:
+        images = test_images(artifact)
     comparison, batches, more = run_and_compare(
         artifact, images, expected or None, request["tolerance"]
     )
@@ -129,11 +137,22 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         "operators": operators,
         "inputs": [value.to_dict() for value in artifact.inputs],
         "outputs": [value.to_dict() for value in artifact.outputs],
+        "embedded": artifact.embedded,
         "comparison": comparison and dataclasses.asdict(comparison),
         "batches": batches,
         "problems": problems + more,
         "notes": _blind_spots(expected),
     }
+
+
+def test_images(artifact: Artifact) -> np.ndarray:
+    """Structured images as an artifact takes them.
+
+    Raises:
+        UsageError: it does not take images.
+    """
+    values, wanted = artifact.preprocessing, artifact.inputs[0]
+    return feed(raw_images(wanted, values), wanted.dtype, artifact.preprocessing_mode, values)
 
 
 def run_and_compare(
@@ -268,9 +287,7 @@ def _size_problems(size: int, weight_bytes: int) -> list[str]:
     return []
 
 
-def _interface_problems(
-    kind: str, actual: Sequence[Tensor], wanted: Sequence[Tensor]
-) -> list[str]:
+def _interface_problems(kind: str, actual: Sequence[Tensor], wanted: Sequence[Tensor]) -> list[str]:
     """The tensors have to be the same in any order: signatures sort theirs by name."""
     if {str(value) for value in actual} == {str(value) for value in wanted}:
         return []
