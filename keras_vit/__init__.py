@@ -7,6 +7,8 @@ load neither Keras nor TensorFlow.
 import importlib
 from typing import Any
 
+from keras_vit._registration import register
+
 __version__ = "0.1.0"
 
 _PUBLIC = {
@@ -34,3 +36,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+register()
