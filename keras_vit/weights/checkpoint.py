@@ -1,6 +1,6 @@
 """An open checkpoint: named tensors that are read one at a time, whatever the file format."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +95,9 @@ class Checkpoint:
 
     def __contains__(self, key: str) -> bool:
         return key in self.tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
 
     def __len__(self) -> int:
         return len(self.tensors)

@@ -15,9 +15,10 @@ from typing import Any
 
 from keras_vit.errors import CheckpointError
 
-# A state dict takes some 40 opcodes a tensor. An opcode of one byte can make an object of 64, so
-# this also bounds the memory that a hostile pickle can take.
-_MAX_OPCODES = 1_000_000
+# A state dict takes some 40 opcodes a tensor, so this is room for a thousand tensors and their
+# optimizer, three times over. An opcode of one byte can make an object of 64, so it also bounds the
+# memory and the time that a hostile pickle can take.
+_MAX_OPCODES = 400_000
 
 
 class Inert:

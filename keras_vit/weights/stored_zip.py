@@ -21,6 +21,7 @@ _MAX_DIRECTORY = 4 * 2**20
 _CHUNK = 2**20
 _LOCAL_HEADER = struct.Struct("<4s22x2H")
 _ENCRYPTED = 0x1
+_UTF8 = 0x800
 
 
 class StoredZip:
@@ -115,6 +116,9 @@ class StoredZip:
             if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
                 raise CheckpointError(f"{self._path}: damaged: member {name!r} has no header")
             _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+            encoding = "utf-8" if info.flag_bits & _UTF8 else "cp437"
+            if self._file.read(name_length).decode(encoding, "replace") != info.orig_filename:
+                raise CheckpointError(f"{self._path}: damaged: member {name!r} has two names")
             start = info.header_offset + len(header) + name_length + extra_length
             if start + info.file_size > self._size:
                 raise CheckpointError(f"{self._path}: member {name!r} reaches beyond the file")

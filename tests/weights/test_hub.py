@@ -64,12 +64,14 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(f"{verb} {self.headers.get('Range') or ''}".strip())
         repo, _, name = self.path.strip("/").partition("/resolve/main/")
         if self.hub.status[verb]:
-            return self._fail(self.hub.status[verb].pop(0), self.hub.error_code)
-        if repo != REPO:
-            return self._fail(404, "RepoNotFound")
-        if name not in self.hub.files:
-            return self._fail(404, "EntryNotFound")
-        return self.hub.files[name]
+            self._fail(self.hub.status[verb].pop(0), self.hub.error_code)
+        elif repo != REPO:
+            self._fail(404, "RepoNotFound")
+        elif name not in self.hub.files:
+            self._fail(404, "EntryNotFound")
+        else:
+            return self.hub.files[name]
+        return None
 
     def _fail(self, status: int, code: str | None) -> None:
         self.send_response(status)
