@@ -31,8 +31,8 @@ class StoredZip:
         path: the file.
 
     Raises:
-        CheckpointError: when it is damaged, or has members that are compressed, encrypted or twice
-            there.
+        CheckpointError: when it is damaged or a member is there twice. The methods below raise it
+            for a member that is damaged, compressed or encrypted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class StoredZip:
         self._size = path.stat().st_size
         self._file = _DirectoryReader(io.FileIO(path))
         try:
-            self._members = self._checked(_directory(path, self._file))
+            self._members = _unique(path, _directory(path, self._file))
         except BaseException:
             self._file.close()
             raise
@@ -60,7 +60,7 @@ class StoredZip:
 
     def size(self, name: str) -> int:
         """The length of a member in bytes."""
-        return self._members[name].file_size
+        return self._member(name).file_size
 
     def peek(self, name: str, most: int) -> bytes:
         """The first `most` bytes of a member, or fewer where it ends; not verified yet."""
@@ -110,7 +110,7 @@ class StoredZip:
     def _start(self, name: str) -> int:
         """Where a member's bytes begin: behind its local header, whose length varies."""
         if name not in self._starts:
-            info = self._members[name]
+            info = self._member(name)
             self._file.seek(info.header_offset)
             header = self._file.read(_LOCAL_HEADER.size)
             if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
@@ -125,23 +125,18 @@ class StoredZip:
             self._starts[name] = start
         return self._starts[name]
 
-    def _checked(self, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-        checked: dict[str, zipfile.ZipInfo] = {}
-        for info in members:
-            stored = info.compress_type == zipfile.ZIP_STORED
-            if not stored or info.flag_bits & _ENCRYPTED or info.compress_size != info.file_size:
-                raise CheckpointError(
-                    f"{self._path}: member {info.filename!r} is compressed or encrypted; torch.save "
-                    "and numpy.savez write members as they are, so save the weights again"
-                )
-            if info.filename in checked:
-                raise CheckpointError(f"{self._path}: member {info.filename!r} is there twice")
-            if not 0 <= info.header_offset <= self._size - info.file_size:
-                raise CheckpointError(
-                    f"{self._path}: member {info.filename!r} reaches beyond the file"
-                )
-            checked[info.filename] = info
-        return checked
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        """A member that can be read: uncompressed and within the file."""
+        info = self._members[name]
+        stored = info.compress_type == zipfile.ZIP_STORED
+        if not stored or info.flag_bits & _ENCRYPTED or info.compress_size != info.file_size:
+            raise CheckpointError(
+                f"{self._path}: member {name!r} is compressed or encrypted; torch.save and "
+                "numpy.savez write members as they are, so save the weights again"
+            )
+        if not 0 <= info.header_offset <= self._size - info.file_size:
+            raise CheckpointError(f"{self._path}: member {name!r} reaches beyond the file")
+        return info
 
 
 class _DirectoryReader(io.BufferedReader):
@@ -158,3 +153,10 @@ def _directory(path: Path, file: _DirectoryReader) -> list[zipfile.ZipInfo]:
         return zipfile.ZipFile(file).infolist()
     except (zipfile.BadZipFile, struct.error, ValueError, OSError, NotImplementedError) as error:
         raise CheckpointError(f"{path}: damaged or truncated zip archive: {error}") from error
+
+
+def _unique(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    by_name = {info.filename: info for info in members}
+    if len(by_name) < len(members):
+        raise CheckpointError(f"{path}: damaged: a member of the archive is there twice")
+    return by_name
