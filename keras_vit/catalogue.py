@@ -81,7 +81,8 @@ class ModelCard:
         aliases: other names that `info` takes for this one.
         builder: `"module:function"` that draws the graph. name_map: module with the tensor names.
         numerics: whose arithmetic is the default: `"timm"` or `"source"`, the code of the authors.
-        arguments: the builder's keyword arguments under the default numerics.
+        arguments: the builder's keyword arguments under the default numerics, and `patch_resize`, which
+            `load` alone needs.
         preprocessing: how the checkpoint wants its images.
         num_classes: number of logits; 0 for a checkpoint without a classifier.
         labels: name of the label set that `labels` reads, or None.

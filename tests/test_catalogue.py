@@ -101,13 +101,13 @@ def test_cards_do_not_share_what_can_be_changed():
 
 @each_name
 def test_arguments_are_those_of_the_builder(name):
-    """The builder's required arguments, and the position embedding and drop path rate besides."""
-    required, optional = builder_arguments(keras_vit.info(name).builder)
-    assert set(keras_vit.info(name).arguments) == required | {
-        "position_embedding",
-        "drop_path_rate",
-    }
-    assert optional >= {"position_embedding", "drop_path_rate"}
+    """What the builder requires, two of its options, and the patch resize that only loading needs."""
+    card = keras_vit.info(name)
+    required, optional = builder_arguments(card.builder)
+    assert required < set(card.arguments)
+    others = set(card.arguments) - required
+    assert others == {"position_embedding", "drop_path_rate", "patch_resize"}
+    assert others - optional == {"patch_resize"}
 
 
 def builder_arguments(builder):
@@ -157,14 +157,14 @@ def test_default_numerics_are_timms():
 @pytest.mark.parametrize(
     ("family", "expected"),
     [
-        ("vit", ("gelu_tanh", 1e-6, "linear_align_corners", "jax", None)),
-        ("deit", ("gelu", 1e-6, "bicubic", "timm", None)),
-        ("deit3", ("gelu", 1e-6, "bicubic", "timm", 1e-4)),
+        ("vit", ("gelu_tanh", 1e-6, "linear_align_corners", "bilinear", "jax", None)),
+        ("deit", ("gelu", 1e-6, "bicubic", "bicubic_antialias", "timm", None)),
+        ("deit3", ("gelu", 1e-6, "bicubic", "bicubic_antialias", "timm", 1e-4)),
     ],
 )
 def test_source_numerics(family, expected):
-    """vit_jax models_vit.py and checkpoint.py; deit main.py and models_v2.py."""
-    keys = ("act", "norm_eps", "pos_resize", "weight_init", "init_values")
+    """vit_jax models_vit.py and checkpoint.py, big_vision flexi/vit.py; deit main.py and models_v2.py."""
+    keys = ("act", "norm_eps", "pos_resize", "patch_resize", "weight_init", "init_values")
     for name in keras_vit.list_models(family=family):
         arguments = keras_vit.info(name).arguments_for("source")
         assert tuple(arguments[key] for key in keys) == expected

@@ -7,11 +7,12 @@ meta device: their shapes are real and their memory is not.
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import timm
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -62,7 +63,8 @@ def numbers(model: Any) -> dict[str, Any]:
                 type(block.mlp.act).__name__, block.mlp.act.approximate
             ],
             "norm_eps": only({norm.eps for norm in (block.norm1, block.norm2, model.norm)}),
-            "pos_resize": resize(),
+            "pos_resize": resize(resample_abs_pos_embed),
+            "patch_resize": resize(resample_patch_embed),
         },
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
@@ -74,9 +76,9 @@ def only(values: set[Any]) -> Any:
     return value
 
 
-def resize() -> str:
-    """timm's default resize of position embeddings, as keras_vit names it."""
-    defaults = inspect.signature(resample_abs_pos_embed).parameters
+def resize(function: Callable[..., Any]) -> str:
+    """The default of one of timm's resizing functions, as keras_vit names it."""
+    defaults = inspect.signature(function).parameters
     antialias = "_antialias" if defaults["antialias"].default else ""
     return defaults["interpolation"].default + antialias
 

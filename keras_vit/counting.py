@@ -1,0 +1,72 @@
+"""Parameters and multiply-adds of a built model.
+
+A multiply-add (MAC) is counted for each weight of a convolution or dense layer at each output position, and
+for each product of attention: queries with keys, and weights with values. Biases, norms, activations,
+softmax, pooling and position embeddings are not counted. So does torch.utils.flop_counter, in FLOPs of two a
+MAC. Tools that do not see into fused attention report less: 16.9 G for ViT-B/16 instead of 17.6 G.
+"""
+
+import functools
+import math
+
+import keras
+
+from keras_vit.errors import UsageError
+from keras_vit.layers import Attention, TokenEmbedding, TransformerBlock
+
+# Variables that BatchNormalization keeps, and that PyTorch calls buffers and not parameters.
+_STATISTICS = ("moving_mean", "moving_variance")
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Number of weights, frozen ones too, without the moving statistics of batch norms."""
+    weights = [weight for weight in model.weights if weight.name not in _STATISTICS]
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def count_macs(model: keras.Model) -> int:
+    """Multiply-adds of one image through a Functional model that calls each of its layers once.
+
+    Raises:
+        UsageError: if the model takes images of any size, or has a layer with weights that there is no
+            rule for.
+    """
+    return sum(_macs(layer) for layer in model.layers)
+
+
+@functools.singledispatch
+def _macs(layer: keras.layers.Layer) -> int:
+    """Each kernel once an output position: right for any layer that keeps its grid or sequence inside."""
+    kernels = [weight for weight in layer.weights if weight.name == "kernel"]
+    matrices = [weight for weight in layer.weights if len(weight.shape) > 1]
+    if len(kernels) < len(matrices):
+        raise UsageError(f"count_macs has no rule for {type(layer).__name__} ({layer.path})")
+    return _positions(layer) * sum(math.prod(kernel.shape) for kernel in kernels) if kernels else 0
+
+
+@_macs.register(keras.Model)
+def _macs_of_model(layer: keras.Model) -> int:
+    return count_macs(layer)
+
+
+@_macs.register(TokenEmbedding)
+def _macs_of_tokens(layer: TokenEmbedding) -> int:
+    """Tokens and position embeddings are only added."""
+    return 0
+
+
+@_macs.register(Attention)
+@_macs.register(TransformerBlock)
+def _macs_of_attention(layer: Attention | TransformerBlock) -> int:
+    dense = _macs.dispatch(keras.layers.Layer)(layer)
+    return dense + 2 * _positions(layer) ** 2 * layer.output.shape[-1]
+
+
+def _positions(layer: keras.layers.Layer) -> int:
+    """Pixels or tokens of the layer's output."""
+    shape = layer.output.shape[1:-1]
+    if None in shape:
+        raise UsageError(
+            f"count_macs needs a model of one image size; {layer.path} gives {shape} positions"
+        )
+    return math.prod(shape)

@@ -1,0 +1,154 @@
+"""Counts of parameters and multiply-adds: by hand on small models, and on the catalogue's."""
+
+import functools
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import pytest
+
+import keras_vit
+from keras_vit.counting import count_macs, count_parameters
+from keras_vit.errors import UsageError
+from keras_vit.layers import Attention, skip_initialization
+
+NAMES = keras_vit.list_models()
+TOOL = Path(__file__).parent.parent / "tools" / "write_counts.py"
+
+# Layers by hand
+
+
+def model_of(layers, shape):
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "macs"),
+    [
+        (keras.layers.Dense(5), (3,), 3 * 5),
+        (keras.layers.Dense(5), (7, 3), 7 * 3 * 5),
+        (keras.layers.Conv2D(4, 3), (8, 6, 2), 6 * 4 * 3 * 3 * 2 * 4),
+        (keras.layers.Conv2D(4, 3, strides=2, padding="same"), (8, 6, 2), 4 * 3 * 3 * 3 * 2 * 4),
+        (keras.layers.Conv2D(4, 3, groups=2), (8, 6, 2), 6 * 4 * 3 * 3 * 1 * 4),
+        (keras.layers.DepthwiseConv2D(3), (8, 6, 2), 6 * 4 * 3 * 3 * 2),
+        (keras.layers.LayerNormalization(), (7, 3), 0),
+        (keras.layers.Dropout(0.1), (7, 3), 0),
+        (Attention(num_heads=2), (5, 4), 5 * (4 * 12 + 4 * 4) + 2 * 5 * 5 * 4),
+    ],
+    ids=lambda value: value.name if isinstance(value, keras.layers.Layer) else None,
+)
+def test_macs_of_one_layer(layer, shape, macs):
+    assert count_macs(model_of([layer], shape)) == macs
+
+
+def test_macs_of_a_model_within_a_model():
+    inner = model_of([keras.layers.Dense(5)], (7, 3))
+    assert count_macs(model_of([inner, keras.layers.Dense(2)], (7, 3))) == 7 * 3 * 5 + 7 * 5 * 2
+
+
+def test_moving_statistics_are_not_parameters():
+    model = model_of([keras.layers.Dense(5), keras.layers.BatchNormalization()], (3,))
+    assert count_parameters(model) == 3 * 5 + 5 + 2 * 5
+
+
+def test_frozen_weights_are_parameters():
+    model = model_of([keras.layers.Dense(5)], (3,))
+    model.trainable = False
+    assert count_parameters(model) == 3 * 5 + 5
+
+
+def test_a_layer_without_a_rule_is_an_error():
+    with pytest.raises(UsageError, match="no rule for Embedding"):
+        count_macs(model_of([keras.layers.Embedding(10, 4)], (3,)))
+
+
+def test_a_model_of_any_image_size_is_an_error():
+    with pytest.raises(UsageError, match="needs a model of one image size"):
+        count_macs(model_of([keras.layers.Conv2D(4, 3)], (None, None, 3)))
+
+
+# The catalogue
+
+
+@pytest.mark.parametrize(
+    "name", ["test_vit", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"]
+)
+def test_counts_of_the_built_model(name):
+    card, model = keras_vit.info(name), keras_vit.load(name, weights=None)
+    assert count_parameters(model) == card.parameters
+    assert count_macs(model) == card.macs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_of_two_depths_extrapolate_to_the_card(name):
+    """Blocks are all alike, so two shallow models tell the deep one's counts, without its memory."""
+    card = keras_vit.info(name)
+    one, two = (counts_at_depth(card.architecture, card.num_classes, depth) for depth in (1, 2))
+    blocks = card.arguments["depth"] - 1
+    assert one[0] + blocks * (two[0] - one[0]) == card.parameters
+    assert one[1] + blocks * (two[1] - one[1]) == card.macs
+
+
+@functools.cache
+def counts_at_depth(architecture, num_classes, depth):
+    with skip_initialization():
+        model = keras_vit.load(architecture, weights=None, num_classes=num_classes, depth=depth)
+    return count_parameters(model), count_macs(model)
+
+
+def test_macs_grow_with_the_image():
+    small, large = (
+        count_macs(keras_vit.load("test_vit", weights=None, image_size=size)) for size in (32, 64)
+    )
+    head, linear = (
+        64 * 1000,
+        lambda tokens: tokens * (64 * 64 * 4 + 2 * 64 * 192) + 2 * tokens**2 * 64,
+    )
+    patches = 16 * 16 * 3 * 64
+    assert small == head + 4 * patches + 6 * linear(5)
+    assert large == head + 16 * patches + 6 * linear(17)
+
+
+# The tool
+
+
+@pytest.fixture
+def tool():
+    return SimpleNamespace(**runpy.run_path(str(TOOL)))
+
+
+def test_tool_replaces_two_numbers_and_nothing_else(tool):
+    card = keras_vit.info("vit_tiny_patch16_224.augreg_in21k")
+    text = (Path(keras_vit.zoo.__file__).parent / "vit.toml").read_text(encoding="utf-8")
+    written = tool.replace(text, card, {"parameters": 12, "macs": 3456})
+    old, new = text.splitlines(), written.splitlines()
+    changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
+    assert changed == [
+        (f"parameters = {card.parameters:_}", "parameters = 12"),
+        (f"macs = {card.macs:_}", "macs = 3_456"),
+    ]
+    assert tool.replace(written, card, {"parameters": card.parameters, "macs": card.macs}) == text
+
+
+def test_tool_wants_the_lines_to_be_there(tool):
+    card = keras_vit.info("vit_tiny_patch16_224.augreg_in21k")
+    header = f"[architectures.{card.architecture}.tags.{card.tag}]\n"
+    with pytest.raises(SystemExit, match="needs one line `parameters = 0`"):
+        tool.replace(header, card, {"parameters": 1, "macs": 1})
+
+
+@pytest.mark.slow
+def test_counts_of_every_model_at_full_size():
+    program = (
+        "import json, runpy, sys, keras_vit; counts = runpy.run_path(sys.argv[1])['counts'];"
+        "print(json.dumps({name: counts(name) for name in keras_vit.list_models()}))"
+    )
+    command = [sys.executable, "-P", "-c", program, str(TOOL)]
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    cards = {name: keras_vit.info(name) for name in NAMES}
+    expected = {n: {"parameters": c.parameters, "macs": c.macs} for n, c in cards.items()}
+    assert json.loads(process.stdout.splitlines()[-1]) == expected
