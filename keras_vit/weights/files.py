@@ -71,6 +71,8 @@ def open_checkpoint(path: Path | str, *, key: str | None = None) -> Checkpoint:
 
 
 def _open_file(path: Path, key: str | None) -> Checkpoint:
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is not a regular file")  # opening a pipe waits for a writer
     with path.open("rb") as file:
         head = file.read(64)
     if not head:

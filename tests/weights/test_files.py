@@ -1,6 +1,7 @@
 """Opening checkpoints: .safetensors, .npz, folders, shards, and files that are none of these."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -252,6 +253,12 @@ def test_other_files_are_told_apart(tmp_path: Path, content: bytes, message: str
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "nothing.pth")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pth")
+    assert "not a regular file" in refusal(tmp_path / "x.pth")
 
 
 def test_a_header_larger_than_any_real_one(tmp_path: Path) -> None:
