@@ -67,7 +67,11 @@ def open_checkpoint(path: Path | str, *, key: str | None = None) -> Checkpoint:
         checkpoint = _open_folder(path, key) if path.is_dir() else _open_file(path, key)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    return checkpoint.renamed(_without_prefixes)
+    try:
+        return checkpoint.renamed(_without_prefixes)
+    except CheckpointError:
+        checkpoint.close()
+        raise
 
 
 def _open_file(path: Path, key: str | None) -> Checkpoint:
