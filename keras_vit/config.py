@@ -5,6 +5,7 @@ in `.keras` files and in the JSON beside every exported artifact.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -28,6 +29,24 @@ class Preprocessing:
     interpolation: str = "bicubic"
     crop_pct: float = 0.9
     crop_mode: str = "center"
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after the resize, before the central crop, of an image of this size.
+
+        Rounded as timm's `transforms_imagenet_eval` does it: for square inputs by torchvision's
+        `Resize(int)`, which truncates the longer side, for others by timm's `ResizeKeepRatio`.
+        """
+        rows, columns = (math.floor(side / self.crop_pct) for side in self.image_size)
+        if self.crop_mode == "squash":
+            return rows, columns
+        if rows == columns:
+            shorter = min(height, width)
+            return (
+                rows if height == shorter else int(rows * height / shorter),
+                columns if width == shorter else int(columns * width / shorter),
+            )
+        ratio = min(height / rows, width / columns)
+        return round(height / ratio), round(width / ratio)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""

@@ -6,7 +6,6 @@ Images become RGB as timm makes them: grey is repeated, alpha is dropped, and an
 so. Turn such pictures upright first: `PIL.ImageOps.exif_transpose`.
 """
 
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -145,29 +144,11 @@ def _array_planes(array: np.ndarray, channels: int) -> list[Image.Image]:
 
 def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """Antialiased resize to the size that the crop is cut from."""
-    size = _resized(image.size, preprocessing)
+    height, width = preprocessing.resized(image.height, image.width)
+    size = (width, height)
     if size == image.size:
         return image
     return image.resize(size, _FILTERS[preprocessing.interpolation])
-
-
-def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """(width, height) after the resize, rounded as torchvision and timm round it.
-
-    Source: timm `transforms_imagenet_eval`: torchvision's `Resize(int)` for square inputs (which
-    truncates the longer side), timm's `ResizeKeepRatio` for others (which rounds both).
-    """
-    height, width = (math.floor(x / preprocessing.crop_pct) for x in preprocessing.image_size)
-    if preprocessing.crop_mode == "squash":
-        return width, height
-    if height == width:
-        shorter = min(size)
-        return (
-            width if size[0] == shorter else int(width * size[0] / shorter),
-            height if size[1] == shorter else int(height * size[1] / shorter),
-        )
-    ratio = min(size[1] / height, size[0] / width)
-    return round(size[0] / ratio), round(size[1] / ratio)
 
 
 def _crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:

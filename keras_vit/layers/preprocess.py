@@ -1,6 +1,5 @@
 """Images of any size to what a checkpoint wants, as a layer."""
 
-import math
 from typing import Any
 
 import keras
@@ -52,10 +51,7 @@ class Preprocess(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         height, width = images.shape[1:3]
         images = ops.cast(images, "float32")
-        if (height, width) != self.spec.image_size or self._resized(height, width) != (
-            height,
-            width,
-        ):
+        if not (height, width) == self.spec.resized(height, width) == self.spec.image_size:
             rows, columns = self._matrices(height, width)
             # (w, W) x (B, H, W, C) -> (B, H, w, C), then (h, H) likewise
             images = ops.clip(ops.round(ops.matmul(columns, images)), 0, 255)
@@ -66,23 +62,10 @@ class Preprocess(keras.layers.Layer):
         images = images * ops.cast(scale, "float32") - ops.cast(shift, "float32")
         return ops.cast(images, self.compute_dtype)
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
-        """The size before the crop: as timm/data/transforms_factory.py `transforms_imagenet_eval`."""
-        target, pct = self.spec.image_size, self.spec.crop_pct
-        scaled = math.floor(target[0] / pct), math.floor(target[1] / pct)
-        if self.spec.crop_mode == "squash":
-            return scaled
-        if target[0] == target[1]:
-            short, long = sorted((height, width))
-            longer = int(scaled[0] * long / short)
-            return (scaled[0], longer) if height <= width else (longer, scaled[0])
-        ratio = max(scaled[0] / height, scaled[1] / width)
-        return (round(height * ratio), round(width * ratio))
-
     def _matrices(self, height: int, width: int) -> list[Any]:
         matrices = []
         for old, new, kept in zip(
-            (height, width), self._resized(height, width), self.spec.image_size, strict=True
+            (height, width), self.spec.resized(height, width), self.spec.image_size, strict=True
         ):
             start = round((new - kept) / 2)
             matrix = resize_matrix(old, new, f"{self.spec.interpolation}_antialias")
