@@ -1,0 +1,51 @@
+"""`keras-vit convert`: a checkpoint of any library to a `.keras` or `.safetensors` file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from keras_vit.cli.options import force_option, labels_option, model_options
+from keras_vit.cli.output import file_size, json_option, print_json, working
+
+
+@click.command("convert")
+@click.argument("checkpoint")
+@click.argument("output")
+@click.option("--model", metavar="NAME", help="The model that the checkpoint is for.")
+@click.option(
+    "--layout", metavar="NAME", help="Tensor names of a .safetensors output [default: timm]."
+)
+@model_options
+@labels_option
+@click.option("--numerics", metavar="timm|source", help="Whose arithmetic the model follows.")
+@click.option("--source", metavar="NAME", help="Whose tensor names the checkpoint has.")
+@click.option("--partial", is_flag=True, help="Load what fits; the rest is initialised.")
+@force_option
+@json_option
+def command(
+    checkpoint: str,
+    output: str,
+    model: str | None,
+    assignments: Sequence[tuple[str, Any]],
+    force: bool,
+    as_json: bool,
+    **arguments: Any,
+) -> None:
+    """Rewrite CHECKPOINT as OUTPUT, a .keras or .safetensors file.
+
+    CHECKPOINT is a .safetensors, .bin, .pth, .npz or .keras file, hf://ORG/NAME, or 'pretrained' for
+    the weights that are published for --model. What became of each tensor is printed.
+    """
+    from keras_vit.converting import convert
+
+    with working(f"Converting {checkpoint}"):
+        report = convert(
+            checkpoint, output, model, overwrite=force, **arguments, **dict(assignments)
+        )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    if report.load is not None:
+        click.echo(str(report.load))
+    click.echo(f"{report.path}: {report.name}, {report.layout} names, {file_size(report.size)}")

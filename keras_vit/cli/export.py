@@ -1,0 +1,131 @@
+"""`keras-vit export`: a model to a verified SavedModel, TFLite or ONNX file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_vit.cli.options import (
+    Batch,
+    force_option,
+    labels_option,
+    model_argument,
+    model_options,
+    weights_option,
+)
+from keras_vit.cli.output import (
+    compared,
+    file_size,
+    json_option,
+    note,
+    print_fields,
+    print_json,
+    working,
+)
+from keras_vit.export import FORMATS, ExportReport
+from keras_vit.export.formats import SUFFIXES
+from keras_vit.export.staging import require_free
+
+_ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmodel": "_savedmodel"}
+
+
+@click.command("export")
+@click.argument("format", type=click.Choice(list(FORMATS)), metavar="FORMAT")
+@model_argument
+@click.option(
+    "--output", "-o", metavar="PATH", help="[default: named after MODEL, and beside a .keras file]"
+)
+@click.option("--batch", type=Batch(), help="[default: 1 for tflite, else dynamic]")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(["none", "normalize"]),
+    default="normalize",
+    show_default=True,
+    help="normalize: the file takes RGB of 0 to 255; none: it takes normalised images.",
+)
+@click.option(
+    "--input-dtype", type=click.Choice(["uint8", "float32"]), help="Of images of 0 to 255."
+)
+@weights_option
+@model_options
+@labels_option
+@click.option(
+    "--verify/--no-verify", default=True, help="Reopen the file and compare. [default: yes]"
+)
+@force_option
+@json_option
+def command(
+    format: str,
+    model: str,
+    output: str | None,
+    weights: str | None,
+    num_classes: int | None,
+    image_size: tuple[int, int] | None,
+    in_chans: int | None,
+    assignments: Sequence[tuple[str, Any]],
+    force: bool,
+    as_json: bool,
+    **arguments: Any,
+) -> None:
+    """Write MODEL as FORMAT: savedmodel, tflite or onnx (tf_saved_model and litert are taken too).
+
+    MODEL is a .keras file or a catalogue name. The file is reopened in its own runtime and compared
+    with the model before it appears under its name, with NAME.json beside it.
+    """
+    path = Path(output) if output else _default_output(model, FORMATS[format])
+    require_free(path, FORMATS[format], force)
+    saved = model.endswith(".keras")
+    with working(f"Loading {model}"):
+        import keras_vit
+
+        network = keras_vit.load(
+            model,
+            weights=weights,
+            num_classes=num_classes,
+            image_size=None if saved else image_size,
+            in_chans=in_chans,
+            **dict(assignments),
+        )
+    with working(f"Exporting and verifying {path}"):
+        report = keras_vit.export_model(
+            network,
+            path,
+            format,
+            image_size=image_size if saved else None,
+            overwrite=force,
+            **arguments,
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print(report)
+
+
+def _default_output(model: str, format: str) -> Path:
+    path = Path(model)
+    stem = path.stem if path.suffix == ".keras" else path.name
+    return path.with_name(stem + _ENDINGS[format])
+
+
+def _print(report: ExportReport) -> None:
+    click.echo(report.path)
+    print_fields(
+        {
+            "format": f"{report.format}, {file_size(report.size)}, by {report.converter}",
+            "takes": "; ".join(map(str, report.inputs)),
+            "gives": "; ".join(map(str, report.outputs)),
+            "beside it": ", ".join(file for file in report.files if file != report.path),
+            "verified": _verification(report),
+            "seconds": ", ".join(f"{step} {value:.1f}" for step, value in report.seconds.items()),
+        },
+        indent=2,
+    )
+    for line in report.notes:
+        note(f"note: {line}")
+
+
+def _verification(report: ExportReport) -> str:
+    if report.comparison is None:
+        return "no"
+    return f"{compared(report.comparison)}, at batch {', '.join(map(str, report.batches))}"

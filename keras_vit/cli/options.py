@@ -1,0 +1,135 @@
+"""Kinds of arguments, and options that several commands share."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_vit import catalogue
+from keras_vit.errors import UsageError
+
+
+class ImageSize(click.ParamType):
+    """`224`, or `224x320` for (height, width)."""
+
+    name = "SIZE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+)(?:[x,](\d+))?", value)
+        if found is None:
+            self.fail(f"{value!r} is not a size such as 224, or 224x320 for height x width")
+        height, width = found.groups()
+        return int(height), int(width or height)
+
+
+class Batch(click.ParamType):
+    """A positive number, or `dynamic`."""
+
+    name = "N|dynamic"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if value == "dynamic" or isinstance(value, int):
+            return value
+        if not value.isdecimal() or int(value) == 0:
+            self.fail(f"{value!r} is not a positive number or 'dynamic'")
+        return int(value)
+
+
+class Assignment(click.ParamType):
+    """`key=value`, the value in JSON or as it stands: `depth=2`, `global_pool=avg`."""
+
+    name = "KEY=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.partition("=")
+        if not equals or not key.isidentifier():
+            self.fail(f"{value!r} is not of the form key=value")
+        return key, _value(text)
+
+
+_MODEL_SUFFIXES = (".keras", ".tflite", ".onnx")
+_WORDS = {"None": None, "none": None, "True": True, "False": False}
+
+
+def _value(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _known_model(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse what is no file and no name, before Keras takes seconds to import."""
+    if not Path(value).exists():
+        if Path(value).suffix in _MODEL_SUFFIXES:
+            raise UsageError(f"there is no file {value}")
+        catalogue.info(value)
+    return value
+
+
+def _none_or(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value == "none" else value
+
+
+def _labels(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...] | str | None:
+    """The lines of a file, or the name of a label set."""
+    if value is None or not Path(value).is_file():
+        return value
+    try:
+        return tuple(Path(value).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{value} is not a text file") from None
+
+
+model_argument = click.argument("model", callback=_known_model)
+weights_option = click.option(
+    "--weights",
+    default="pretrained",
+    show_default=True,
+    metavar="pretrained|none|FILE",
+    callback=_none_or,
+    help="Of a catalogue name: its published weights, a fresh initialisation, a file, or hf://ORG/NAME.",
+)
+labels_option = click.option(
+    "--labels", metavar="FILE", callback=_labels, help="Class names, one a line."
+)
+force_option = click.option("--force", is_flag=True, help="Replace what exists.")
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `keras_vit.load` that say what to build, gathered in `changes`."""
+    options: Sequence[Callable[..., Any]] = (
+        click.option(
+            "--num-classes", type=click.IntRange(0), metavar="N", help="Number of classes."
+        ),
+        click.option("--image-size", type=ImageSize(), help="Side, or HEIGHTxWIDTH, in pixels."),
+        click.option("--in-chans", type=click.IntRange(1), metavar="N", help="Number of channels."),
+        click.option(
+            "--set",
+            "assignments",
+            type=Assignment(),
+            multiple=True,
+            help="Any other argument of the model's builder, such as drop_path_rate=0.1; repeatable.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

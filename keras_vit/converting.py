@@ -1,0 +1,163 @@
+"""`convert`: a published checkpoint, or a saved model, rewritten as a `.keras` or `.safetensors` file."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_vit import catalogue
+from keras_vit.errors import CheckpointError, KerasVitError, UsageError
+from keras_vit.weights.files import open_checkpoint
+from keras_vit.weights.report import LoadReport
+
+_SUFFIXES = (".keras", ".safetensors")
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What `convert` read and wrote.
+
+    Attributes:
+        path: the new file.
+        size: its bytes.
+        name: the model's, `architecture.tag`.
+        layout: whose tensor names the file has: `"keras"` in a `.keras` file, or such as `"timm"`.
+        load: what became of each tensor of the checkpoint; None for a saved model that was never
+            loaded from one.
+    """
+
+    path: str
+    size: int
+    name: str
+    layout: str
+    load: LoadReport | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return dataclasses.asdict(self)
+
+
+def convert(
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    model: str | None = None,
+    *,
+    layout: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    in_chans: int | None = None,
+    labels: Sequence[str] | str | None = None,
+    numerics: str | None = None,
+    source: str | None = None,
+    partial: bool = False,
+    overwrite: bool = False,
+    **overrides: Any,
+) -> ConvertReport:
+    """Reads a checkpoint into a model and writes the model.
+
+    Args:
+        checkpoint: whatever `keras_vit.load` takes as `weights`: a file or folder (.safetensors, .bin,
+            .pth, .npz, .keras), `"hf://org/name"`, or `"pretrained"`, which is `model`'s own.
+        output: a `.keras` file, or a `.safetensors` file with another library's tensor names. Its
+            folder has to exist.
+        model: name of the model that the checkpoint belongs to; None for a `.keras` file, which knows.
+        layout: tensor names of a `.safetensors` output; `"timm"` when None.
+        num_classes: of the checkpoint's classifier, where it is not the published one.
+        image_size, in_chans, labels, numerics, source, overrides: as in `keras_vit.load`.
+        partial: accept weights that the checkpoint lacks or has in another shape; they are new then.
+        overwrite: whether an existing output may be replaced.
+
+    Returns:
+        What was read and written.
+
+    Raises:
+        UsageError: for an argument that does not fit, or an output that exists. Nothing was read.
+        CheckpointError: if the checkpoint is damaged or another model's. Nothing was written.
+    """
+    path = Path(output)
+    _require_output(path, layout, overwrite)
+    _require_input(checkpoint, model)
+    from keras_vit.loading import load
+
+    if model is not None:
+        network = load(
+            model,
+            weights=checkpoint,
+            num_classes=num_classes,
+            image_size=image_size,
+            in_chans=in_chans,
+            labels=labels,
+            numerics=numerics,
+            source=source,
+            partial=partial,
+            dtype="float32",
+            **overrides,
+        )
+    else:
+        network = load(checkpoint, num_classes=num_classes, image_size=image_size, **overrides)
+    _require_whole(network.load_report, partial)
+    written = _write(network, path, layout)
+    return ConvertReport(
+        path=str(path),
+        size=path.stat().st_size,
+        name=network.config.name if network.config else network.name,
+        layout=written,
+        load=network.load_report,
+    )
+
+
+def _require_output(path: Path, layout: str | None, overwrite: bool) -> None:
+    """Refuse an output that cannot be written, before the work is done."""
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(f"the output is a .keras or a .safetensors file. Received: {path}")
+    if path.suffix == ".keras" and layout is not None:
+        raise UsageError("layout is for .safetensors files; a .keras file has Keras' own names")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise UsageError(f"{path} exists; pass overwrite=True to replace it")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise KerasVitError(f"cannot write in {path.parent}: permission denied")
+
+
+def _require_input(checkpoint: str | os.PathLike[str], model: str | None) -> None:
+    """Refuse a name or a file that cannot be read, before Keras takes seconds to import."""
+    is_saved = str(checkpoint).endswith(".keras")
+    if model is not None:
+        catalogue.info(model)
+    elif not is_saved:
+        raise UsageError(f"{checkpoint} does not say which model it is for: pass model=NAME")
+    if is_saved and not Path(checkpoint).is_file():
+        raise CheckpointError(f"there is no file {checkpoint}")
+    if not is_saved and checkpoint != "pretrained" and not str(checkpoint).startswith("hf://"):
+        with open_checkpoint(Path(checkpoint)):
+            pass
+
+
+def _require_whole(report: LoadReport | None, partial: bool) -> None:
+    """A conversion keeps what is in the checkpoint: new weights are not wanted unasked."""
+    if report is not None and report.reinitialised and not partial:
+        raise CheckpointError(
+            f"{report.source} gives nothing that fits {', '.join(report.reinitialised)}: pass "
+            "num_classes=N as the checkpoint has it, or partial=True to initialise what it lacks"
+        )
+
+
+def _write(network: Any, path: Path, layout: str | None) -> str:
+    """Write the file whole under another name, then rename it; returns the layout."""
+    from keras_vit.loading import save_weights
+
+    if path.suffix == ".safetensors":
+        save_weights(network, path, layout or "timm", overwrite=True)
+        return layout or "timm"
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            whole = Path(folder, path.name)
+            network.save(whole)
+            whole.replace(path)
+    except OSError as error:
+        raise KerasVitError(f"cannot write {path}: {error.strerror or error}") from error
+    return "keras"
