@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_vit.config import Preprocessing
 from keras_vit.errors import ExportError, KerasVitError, UsageError
+from keras_vit.export.child import first_line
 from keras_vit.export.formats import recognise
 from keras_vit.export.report import Tensor
 from keras_vit.export.sidecar import (
@@ -167,8 +168,8 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
     except KerasVitError:
         raise
     except Exception as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise ExportError(f"{path} cannot be opened as {format}: {reason[:300]}") from error
+        reason = first_line(error)[:300]
+        raise ExportError(f"{path} cannot be opened as {format}: {reason}") from error
     if not runtime.inputs or not runtime.outputs:
         raise ExportError(f"{path} has no inputs or no outputs")
     return Artifact(

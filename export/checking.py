@@ -75,7 +75,7 @@ def _examine(
     """Run it on its own, and where there is something to compare it with, once more for that."""
     report = (beside or {}).get("report") or {}
     finding = examine_in_child(path, format, folder, weight_bytes=report.get("weight_bytes"))
-    if against is None:
+    if against is None or not finding.inputs:
         return finding
     images, expected = _answers(finding, beside or finding.embedded or {}, against)
     return examine_in_child(
@@ -131,6 +131,8 @@ def _require_alike(mode: str, other_mode: str, images: Tensor, other: Tensor) ->
 
 def _metadata_problems(metadata: Mapping[str, Any], finding: Finding) -> list[str]:
     """Metadata that do not fit the tensors of the artifact."""
+    if not finding.inputs:
+        return []  # it could not be opened, which is a problem already
     problems = []
     images = finding.inputs[0]
     values = metadata.get("preprocessing") or {}

@@ -1,7 +1,6 @@
 """Work in a fresh Python process: another Keras backend, native aborts, no trace left in this one.
 
-`run_child` starts `python -P -m keras_vit.export.<module>`, hands it a JSON request and returns its
-JSON result; `serve` is the other end. What the child prints goes to a log, whose tail becomes a note
+`run_child` starts `python -P -m <module>`, hands it a JSON request and returns its JSON result; `serve` is the other end. What the child prints goes to a log, whose tail becomes a note
 on the error when it fails.
 """
 
@@ -31,10 +30,10 @@ _ERRORS: dict[str, type[KerasVitError]] = {
 
 
 def run_child(module: str, request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Run `keras_vit.export.<module>` on a request in a fresh process, and return its result.
+    """Run a module on a request in a fresh process, and return its result.
 
     Args:
-        module: a module that calls `serve` when it is run.
+        module: full name of a module that calls `serve` when it is run.
         request: JSON data.
         folder: takes the request, the result and the log.
 
@@ -44,7 +43,7 @@ def run_child(module: str, request: dict[str, Any], folder: Path) -> dict[str, A
     paths = {part: folder / f"{module}.{part}" for part in ("request", "result", "log")}
     paths["request"].write_text(json.dumps(request))
     paths["result"].unlink(missing_ok=True)
-    command = [sys.executable, "-P", "-m", f"keras_vit.export.{module}"]
+    command = [sys.executable, "-P", "-m", module]
     with paths["log"].open("wb") as log:
         # In a session of its own, so that Ctrl-C reaches this process alone and the child is ended
         # here. It holds our pipe: if we are killed, it sees the end of the pipe and stops too.
@@ -65,7 +64,9 @@ def run_child(module: str, request: dict[str, Any], folder: Path) -> dict[str, A
             process.stdin.close()
     result = json.loads(paths["result"].read_text()) if paths["result"].is_file() else None
     if result is None:
-        raise _with_log(ExportError(_death(module, process.returncode)), paths["log"])
+        raise _with_log(
+            ExportError(_death(module.rpartition(".")[2], process.returncode)), paths["log"]
+        )
     if "error" in result:
         raised = _ERRORS.get(result["error"], ExportError)(result["message"])
         raise _with_log(raised, paths["log"])

@@ -262,12 +262,13 @@ def _convert(
     try:
         whole = handover.save_float32(plan.model, files["model"])
         if whole is not plan.model:
-            notes = ("the model computes in mixed precision and was rebuilt in float32",)
+            kinds = ", ".join(sorted(handover.policies(plan.model) - {"float32"}))
+            notes = (f"the model computes in {kinds} and was rebuilt in float32",)
             plan = dataclasses.replace(plan, model=whole)
         if plan.front is not None:
             front = handover.save_float32(plan.front, files["front"])
             plan = dataclasses.replace(plan, front=front)
-        converted = run_child("convert_child", request, folder)
+        converted = run_child("keras_vit.export.convert_child", request, folder)
     except ReloadError as error:
         converted = _convert_here(plan, request, error)
         notes = (*notes, f"converted in this process, because {error}")

@@ -42,7 +42,9 @@ def load(path: Path) -> keras.Model:
         custom_objects = _custom_objects(_read_config(path))
         return keras.saving.load_model(path, custom_objects, compile=False)
     except Exception as error:
-        raise ReloadError(f"the model cannot be rebuilt: {first_line(error)}") from error
+        # Keras wraps the reason in its own advice, once for every level of the model.
+        reason = str(error).rsplit("Exception encountered:", 1)[-1].strip().splitlines()
+        raise ReloadError(f"the model cannot be rebuilt: {''.join(reason[:1])}") from error
 
 
 def search_path() -> list[str]:
@@ -123,9 +125,12 @@ _FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
 def _policy_name(item: Mapping[str, Any]) -> str | None:
+    """The name of a serialised dtype policy; None for anything else."""
     if not str(item.get("class_name", "")).endswith("DTypePolicy"):
         return None
-    return item.get("config", {}).get("name")
+    config = item["config"]
+    # A quantised policy has no name of its own.
+    return config.get("name") or f"{config['mode']}_from_{config['source_name']}"
 
 
 def _read_config(path: Path) -> dict[str, Any]:

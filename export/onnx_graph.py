@@ -10,6 +10,7 @@ import tf2onnx
 from keras_vit.errors import ExportError
 from keras_vit.export.serving import Serving
 from keras_vit.export.sidecar import to_properties
+from keras_vit.export.structure import unknown_operators
 
 OPSET = 18
 """The newest that tf2onnx writes."""
@@ -22,7 +23,7 @@ def write(serving: Serving, path: Path, metadata: dict[str, Any]) -> str:
     """Write the file and return what wrote it, with its version.
 
     Raises:
-        ExportError: more weights than one file can hold.
+        ExportError: more weights than one file can hold, or an operation that ONNX does not have.
     """
     if serving.weight_bytes > MAX_BYTES:
         raise ExportError(
@@ -35,6 +36,9 @@ def write(serving: Serving, path: Path, metadata: dict[str, Any]) -> str:
         opset=OPSET,
         custom_op_handlers={"Erfc": (_erfc_as_erf, [])},
     )
+    # tf2onnx only logs what it cannot convert, and leaves TensorFlow's operator in the file.
+    if unknown := unknown_operators(proto):
+        raise ExportError(f"tf2onnx cannot convert the model: {'; '.join(unknown)}")
     _name_free_axes(proto.graph)
     onnx.helper.set_model_props(proto, to_properties(metadata))
     onnx.save_model(proto, path)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_vit.errors import ExportError
+from keras_vit.export.child import first_line
 from keras_vit.export.sidecar import SIGNATURE
 
 _FORBIDDEN_TFLITE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
@@ -19,25 +21,23 @@ _FORBIDDEN_TENSORFLOW = {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
 
 
 def examine(path: Path, format: str) -> tuple[dict[str, int], list[str]]:
-    """The operators of an artifact by number, and its structural problems."""
-    operators, problems = _EXAMINERS[format](path)
+    """How often each operator occurs in an artifact, and its structural problems.
+
+    Raises:
+        ExportError: the file is damaged.
+    """
+    try:
+        operators, problems = _EXAMINERS[format](path)
+    except Exception as error:
+        raise ExportError(f"{path} cannot be read as {format}: {first_line(error)}") from error
     return dict(sorted(operators.items())), problems
 
 
 def _onnx(path: Path) -> tuple[Counter[str], list[str]]:
     import onnx
 
-    proto = onnx.load(path)
-    opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    operators: Counter[str] = Counter()
-    problems = []
-    for node in _onnx_nodes(proto.graph):
-        operators[node.op_type] += 1
-        if not _in_schema(node, opsets):
-            problems.append(
-                f"operator {node.op_type} (node {node.name!r}) does not exist in ONNX opset "
-                f"{opsets.get(node.domain, 'of domain ' + repr(node.domain))}"
-            )
+    proto = onnx.load(path, load_external_data=False)
+    problems = unknown_operators(proto)
     try:
         # By path: the checker then also sees weights that are stored beside the file.
         onnx.checker.check_model(path, full_check=True)
@@ -45,7 +45,25 @@ def _onnx(path: Path) -> tuple[Counter[str], list[str]]:
         problems.append(f"the ONNX checker refuses it: {str(error).strip().splitlines()[0]}")
     if proto.functions:
         problems.append(f"it has {len(proto.functions)} local functions, which were not examined")
-    return operators, problems
+    return Counter(node.op_type for node in _onnx_nodes(proto.graph)), problems
+
+
+def unknown_operators(proto: Any) -> list[str]:
+    """The operators of an ONNX model that are not in its opset, one line for each kind.
+
+    The checker alone is no proof: it takes an unknown operator for a custom one.
+    """
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    unknown = {
+        (node.op_type, node.domain): node.name
+        for node in _onnx_nodes(proto.graph)
+        if not _in_schema(node, opsets)
+    }
+    return [
+        f"operator {operator} (node {name!r}) is not in opset {opsets.get(domain)} of "
+        f"{domain or 'ONNX'}"
+        for (operator, domain), name in unknown.items()
+    ]
 
 
 def _onnx_nodes(graph: Any) -> Iterator[Any]:

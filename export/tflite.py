@@ -34,13 +34,11 @@ def write(serving: Serving, path: Path) -> str:
 
 
 def _explain(error: Exception) -> str:
-    """Which operations stopped the converter, and in which layer they are."""
+    """Which operation stopped the converter, and where it is."""
     text = str(error)
-    operations = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
-    if not operations:
-        return f"the TFLite converter failed: {first_line(error)}"
-    places = re.findall(r'loc\(.*?"([\w./-]+)"\]?\)', text) or re.findall(
-        r'\["\w+:", "([\w./@-]+)"', text
-    )
-    where = f" (at {places[0]})" if places else ""
-    return f"TFLite has no builtin operator for {', '.join(operations)}{where}"
+    if missing := sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text))):
+        what = f"TFLite has no builtin operator for {', '.join(missing)}"
+    else:
+        what = f"the TFLite converter failed: {re.sub(r'loc(.*): ', '', first_line(error))}"
+    places = re.findall(r'"([^"@]+)@', text)  # layer/layer/operation@function
+    return f"{what} (at {places[0]})" if places else what

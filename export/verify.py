@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit.errors import ExportError
 from keras_vit.export.artifact import Artifact, open_artifact
 from keras_vit.export.child import run_child, serve
 from keras_vit.export.images import feed, raw_images
@@ -108,7 +109,7 @@ def examine_in_child(
         "weight_bytes": weight_bytes,
         "tolerance": tolerance,
     }
-    return Finding.from_dict(run_child("verify", request, folder))
+    return Finding.from_dict(run_child("keras_vit.export.verify", request, folder))
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
@@ -120,10 +121,14 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     with np.load(request["arrays"]) as arrays:
         images = arrays.get("images")
         expected = {k.removeprefix("out."): arrays[k] for k in arrays if k.startswith("out.")}
-    artifact = open_artifact(path)
     operators, problems = examine(path, format)
     if request["weight_bytes"] is not None:
         problems += _size_problems(size_of(path), request["weight_bytes"])
+    try:
+        artifact = open_artifact(path)
+    except ExportError as error:
+        # What the structure shows says more than the runtime's refusal: it comes first.
+        return {**_UNOPENED, "operators": operators, "problems": [*problems, str(error)]}
     for kind in ("inputs", "outputs"):
         if request[kind] is not None:
             wanted = tuple(Tensor.from_dict(value) for value in request[kind])
@@ -143,6 +148,16 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         "problems": problems + more,
         "notes": _blind_spots(expected),
     }
+
+
+_UNOPENED: Mapping[str, Any] = {
+    "inputs": [],
+    "outputs": [],
+    "embedded": None,
+    "comparison": None,
+    "batches": [],
+    "notes": [],
+}
 
 
 def test_images(artifact: Artifact) -> np.ndarray:
