@@ -15,9 +15,11 @@ from keras_vit.catalogue import labels
 from keras_vit.errors import UnknownModelError, UsageError
 
 NAMES = keras_vit.list_models()
+PLAIN = keras_vit.list_models(family=("vit", "deit", "deit3"))
 ZOO = Path(zoo.__file__).parent
 
 each_name = pytest.mark.parametrize("name", NAMES)
+each_plain_name = pytest.mark.parametrize("name", PLAIN)
 
 
 def cards():
@@ -28,7 +30,8 @@ def cards():
 
 
 def test_the_three_families_are_complete():
-    assert Counter(card.family for card in cards()) == {"vit": 39, "deit": 8, "deit3": 16}
+    families = Counter(keras_vit.info(name).family for name in PLAIN)
+    assert families == {"vit": 39, "deit": 8, "deit3": 16}
 
 
 @each_name
@@ -40,7 +43,7 @@ def test_name_parses_and_round_trips(name):
 @each_name
 def test_card_has_a_licence_a_paper_and_words(name):
     card = keras_vit.info(name)
-    assert card.licence == "apache-2.0"
+    assert card.licence in ("apache-2.0", "mit")
     assert card.paper.startswith("https://arxiv.org/abs/")
     assert card.title
     assert card.description
@@ -66,7 +69,7 @@ def test_label_set_is_as_long_as_the_head(name):
 @each_name
 def test_fine_tuned_on_imagenet_means_a_published_score(name):
     card = keras_vit.info(name)
-    assert bool(card.scores) == card.tag.endswith("in1k")
+    assert bool(card.scores) == (card.num_classes == 1000 and card.pretrained)
     for score in card.scores:
         assert score.dataset == "imagenet1k"
         assert (score.image_size,) * 2 == card.arguments["image_size"]
@@ -99,7 +102,7 @@ def test_cards_do_not_share_what_can_be_changed():
 # Arguments
 
 
-@each_name
+@each_plain_name
 def test_arguments_are_those_of_the_builder(name):
     """What the builder requires, two of its options, and the patch resize that only loading needs."""
     card = keras_vit.info(name)
@@ -226,7 +229,7 @@ def test_list_filters(query, expected):
 
 
 def test_list_by_family_and_pretrained_partition_the_names():
-    families = ("vit", "deit", "deit3")
+    families = {card.family for card in cards()}
     by_family = [name for family in families for name in keras_vit.list_models(family=family)]
     assert sorted(by_family) == sorted(NAMES)
     with_weights = keras_vit.list_models(pretrained=True)
@@ -234,7 +237,7 @@ def test_list_by_family_and_pretrained_partition_the_names():
 
 
 def test_unknown_family_is_an_error():
-    with pytest.raises(UsageError, match="unknown family 'vitt': there are deit, deit3, vit"):
+    with pytest.raises(UsageError, match="unknown family 'vitt': there are .*deit, deit3, .*vit"):
         keras_vit.list_models(family="vitt")
 
 
@@ -327,7 +330,7 @@ def test_labels_are_in_the_order_of_the_logits(set_name, index, name):
 
 def test_unknown_label_set_is_an_error():
     with pytest.raises(
-        UsageError, match="unknown label set 'coco': there are imagenet1k, imagenet21k"
+        UsageError, match="unknown label set 'coco': there are .*imagenet1k, imagenet21k"
     ):
         labels("coco")
 
@@ -369,20 +372,20 @@ def ask_timm(*options):
     """What timm says of every name, from a process without TensorFlow."""
     script = Path(__file__).with_name("timm_configurations.py")
     command = [sys.executable, "-P", script, *options]
-    names = json.dumps(NAMES)
+    names = json.dumps(PLAIN)
     process = subprocess.run(command, input=names, check=True, capture_output=True, text=True)
     return json.loads(process.stdout)
 
 
 @pytest.mark.parity
-@each_name
+@each_plain_name
 def test_default_tag_is_timms(timm, name):
     architecture = name.partition(".")[0]
     assert keras_vit.info(architecture).tag == timm[name]["default_tag"]
 
 
 @pytest.mark.parity
-@each_name
+@each_plain_name
 def test_checkpoint_is_timms(timm, name):
     card, theirs = keras_vit.info(name), timm[name]["configuration"]
     ours = card.preprocessing
@@ -399,7 +402,7 @@ def test_checkpoint_is_timms(timm, name):
 
 
 @pytest.mark.parity
-@each_name
+@each_plain_name
 def test_architecture_is_timms(timm, name):
     """All arguments but two that timm has no sign of in a model, and the name of the initialisation."""
     ours = keras_vit.info(name).arguments_for("timm")
@@ -409,7 +412,7 @@ def test_architecture_is_timms(timm, name):
 
 
 @pytest.mark.parity
-@each_name
+@each_plain_name
 def test_parameters_are_timms(timm, name):
     assert keras_vit.info(name).parameters == timm[name]["parameters"]
 
@@ -419,8 +422,8 @@ def test_parameters_are_timms(timm, name):
 def test_macs_are_those_that_torch_counts():
     """torch.utils.flop_counter on timm's models, fused attention and all."""
     theirs = ask_timm("--macs")
-    wrong = {card.name: card.macs for card in cards() if card.macs != theirs[card.name]["macs"]}
-    assert wrong == {}
+    ours = {name: keras_vit.info(name).macs for name in PLAIN}
+    assert ours == {name: theirs[name]["macs"] for name in PLAIN}
 
 
 @pytest.mark.parity
