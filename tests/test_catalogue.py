@@ -237,7 +237,7 @@ def test_list_by_family_and_pretrained_partition_the_names():
 
 
 def test_unknown_family_is_an_error():
-    with pytest.raises(UsageError, match="unknown family 'vitt': there are .*deit, deit3, .*vit"):
+    with pytest.raises(UsageError, match=r"unknown family 'vitt': there are .*deit, deit3, .*vit"):
         keras_vit.list_models(family="vitt")
 
 
@@ -330,7 +330,7 @@ def test_labels_are_in_the_order_of_the_logits(set_name, index, name):
 
 def test_unknown_label_set_is_an_error():
     with pytest.raises(
-        UsageError, match="unknown label set 'coco': there are .*imagenet1k, imagenet21k"
+        UsageError, match=r"unknown label set 'coco': there are .*imagenet1k, imagenet21k"
     ):
         labels("coco")
 
