@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from ..config import Preprocessing
-from ..errors import UsageError
-from .sources import Dataset
-from .transforms import eval_batch, normalize
+from keras_vit.config import Preprocessing
+from keras_vit.data.sources import Dataset
+from keras_vit.data.transforms import eval_batch, normalize
+from keras_vit.errors import KerasVitError, UsageError
 
 CACHE_BYTES = 2**30
 
@@ -47,7 +47,8 @@ class Batches(keras.utils.PyDataset):
         augment: changes of the images.
         seed: of order and changes.
         cache_bytes: keep the decoded images in memory when they take less than this; else the files
-            are decoded anew every epoch.
+            are decoded anew every epoch. A damaged one is then found in the middle of `fit`, and the
+            error stays in `failure`, because TensorFlow turns it into one of its own on the way up.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Batches(keras.utils.PyDataset):
         self.augment = augment or Augmentation()
         self.seed = seed
         self.epoch = -1
+        self.failure: KerasVitError | None = None
         height, width = preprocessing.image_size
         small = len(dataset) * height * width * len(preprocessing.mean) <= cache_bytes
         self._cache = eval_batch(dataset.images, preprocessing) if small else None
@@ -86,14 +88,18 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
-        if self._cache is None:
-            images = eval_batch(self.dataset.take(chosen).images, self.preprocessing)
-        else:
-            images = self._cache[chosen]
+        images = self._decoded(chosen) if self._cache is None else self._cache[chosen]
         # Keras reads a first batch before the first epoch, to learn the shapes.
         rng = np.random.default_rng([self.seed, max(self.epoch, 0), index])
         images = _augmented(images, self.augment, rng)
         return normalize(images, self.preprocessing), self.dataset.labels[chosen]
+
+    def _decoded(self, chosen: np.ndarray) -> np.ndarray:
+        try:
+            return eval_batch(self.dataset.take(chosen).images, self.preprocessing)
+        except KerasVitError as error:
+            self.failure = error
+            raise
 
     def _order(self) -> np.ndarray:
         if not self.shuffle:

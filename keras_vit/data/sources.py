@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import KerasVitError, UsageError, require
-from .transforms import open_image
+from keras_vit.data.transforms import open_image
+from keras_vit.errors import KerasVitError, UsageError, require
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 
 _TRAIN_FOLDER = "train"
 _VALIDATION_FOLDERS = ("val", "validation", "test")
-_SPLITS = ("train", "validation")
+SPLITS = ("all", "train", "validation")
 _ON_CORRUPT = ("fail", "skip")
 
 
@@ -53,7 +53,7 @@ class Dataset:
 
 def load(
     spec: Any,
-    split: str | None = None,
+    split: str = "all",
     *,
     fraction: float = 0.2,
     seed: int = 0,
@@ -66,8 +66,8 @@ def load(
             or one with train/ and val/ (or validation/, test/) that hold such; an .npz with
             `images`, `labels` and optional `class_names`, or Keras' `x_train`, `y_train`, `x_test`,
             `y_test`; `(images, labels)` or `(images, labels, class_names)`; a `Dataset`.
-        split: `"train"`, `"validation"`, or None for every image. Sources without splits of their
-            own are split by `split(..., fraction, seed)`, the same images each time.
+        split: `"all"`, `"train"` or `"validation"`. Sources without splits of their own are split
+            by `split(..., fraction, seed)`, the same images each time.
         fraction: share that validates, for those.
         seed: of that split.
         on_corrupt: `"fail"`: a damaged file is an error when it is read; `"skip"`: every file is
@@ -77,8 +77,8 @@ def load(
         UsageError: an unknown source, split or policy; folders or arrays of the wrong form.
         KerasVitError: an .npz that cannot be read.
     """
-    if split not in (None, *_SPLITS):
-        raise UsageError(f"split {split!r} is not one of {', '.join(_SPLITS)}")
+    if split not in SPLITS:
+        raise UsageError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if on_corrupt not in _ON_CORRUPT:
         raise UsageError(f"on_corrupt {on_corrupt!r} is not one of {', '.join(_ON_CORRUPT)}")
     chosen = _choose(_parts(spec), split, fraction, seed)
@@ -153,11 +153,13 @@ def _parts(spec: Any) -> Mapping[str, Dataset]:
     )
 
 
-def _choose(parts: Mapping[str, Dataset], name: str | None, fraction: float, seed: int) -> Dataset:
-    if "all" in parts:
-        whole = parts["all"]
-        return whole if name is None else split(whole, fraction, seed)[_SPLITS.index(name)]
-    return _joined([parts[n] for n in _SPLITS]) if name is None else parts[name]
+def _choose(parts: Mapping[str, Dataset], name: str, fraction: float, seed: int) -> Dataset:
+    if name in parts:
+        return parts[name]
+    if name == "all":
+        return _joined([parts["train"], parts["validation"]])
+    train, validation = split(parts["all"], fraction, seed)
+    return train if name == "train" else validation
 
 
 def _joined(parts: Sequence[Dataset]) -> Dataset:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..config import Preprocessing
-from ..errors import KerasVitError, UsageError
+from keras_vit.config import Preprocessing
+from keras_vit.errors import KerasVitError, UsageError
 
 ImageLike = str | Path | np.ndarray | Image.Image
 
