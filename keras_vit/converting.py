@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,35 +79,27 @@ def convert(
         CheckpointError: if the checkpoint is damaged or another model's. Nothing was written.
     """
     path = Path(output)
+    arguments = {
+        "num_classes": num_classes,
+        "image_size": image_size,
+        "in_chans": in_chans,
+        "labels": labels,
+        "numerics": numerics,
+        "source": source,
+        **overrides,
+    }
+    asked = [name for name, value in arguments.items() if value is not None]
     _require_output(path, layout, overwrite)
-    _require_input(checkpoint, model)
-    from keras_vit.loading import load
+    _require_input(checkpoint, model, asked)
+    with _folder_beside(path) as folder:
+        from keras_vit.loading import load  # Keras, seconds: not before there is work for it
 
-    if model is not None:
-        network = load(
-            model,
-            weights=checkpoint,
-            num_classes=num_classes,
-            image_size=image_size,
-            in_chans=in_chans,
-            labels=labels,
-            numerics=numerics,
-            source=source,
-            partial=partial,
-            dtype="float32",
-            **overrides,
-        )
-    else:
-        network = load(checkpoint, num_classes=num_classes, image_size=image_size, **overrides)
-    _require_whole(network.load_report, partial)
-    written = _write(network, path, layout)
-    return ConvertReport(
-        path=str(path),
-        size=path.stat().st_size,
-        name=network.config.name if network.config else network.name,
-        layout=written,
-        load=network.load_report,
-    )
+        if model is None:
+            network = load(checkpoint)
+        else:
+            network = load(model, weights=checkpoint, partial=partial, dtype="float32", **arguments)
+        _require_whole(network.load_report, partial)
+        return _write(network, folder / path.name, path, layout)
 
 
 def _require_output(path: Path, layout: str | None, overwrite: bool) -> None:
@@ -119,17 +112,21 @@ def _require_output(path: Path, layout: str | None, overwrite: bool) -> None:
         raise UsageError(f"{path} exists; pass overwrite=True to replace it")
     if not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise KerasVitError(f"cannot write in {path.parent}: permission denied")
 
 
-def _require_input(checkpoint: str | os.PathLike[str], model: str | None) -> None:
+def _require_input(
+    checkpoint: str | os.PathLike[str], model: str | None, asked: Sequence[str]
+) -> None:
     """Refuse a name or a file that cannot be read, before Keras takes seconds to import."""
     is_saved = str(checkpoint).endswith(".keras")
     if model is not None:
         catalogue.info(model)
     elif not is_saved:
         raise UsageError(f"{checkpoint} does not say which model it is for: pass model=NAME")
+    elif asked:
+        raise UsageError(
+            f"{checkpoint} is converted as it was saved; to change {', '.join(asked)}, pass model=NAME"
+        )
     if is_saved and not Path(checkpoint).is_file():
         raise CheckpointError(f"there is no file {checkpoint}")
     if not is_saved and checkpoint != "pretrained" and not str(checkpoint).startswith("hf://"):
@@ -146,18 +143,38 @@ def _require_whole(report: LoadReport | None, partial: bool) -> None:
         )
 
 
-def _write(network: Any, path: Path, layout: str | None) -> str:
-    """Write the file whole under another name, then rename it; returns the layout."""
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """A hidden folder on the output's file system, gone at the end however it ends.
+
+    Raises:
+        KerasVitError: if nothing can be written there.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise KerasVitError(f"cannot write in {path.parent}: {error.strerror}") from error
+    with folder as name:
+        yield Path(name)
+
+
+def _write(network: Any, draft: Path, path: Path, layout: str | None) -> ConvertReport:
+    """Write the whole file as `draft`, then give it its name."""
     from keras_vit.loading import save_weights
 
-    if path.suffix == ".safetensors":
-        save_weights(network, path, layout or "timm", overwrite=True)
-        return layout or "timm"
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            whole = Path(folder, path.name)
-            network.save(whole)
-            whole.replace(path)
+        if path.suffix == ".keras":
+            network.save(draft)
+        else:
+            save_weights(network, draft, layout or "timm")
+        size = draft.stat().st_size
+        draft.replace(path)
     except OSError as error:
         raise KerasVitError(f"cannot write {path}: {error.strerror or error}") from error
-    return "keras"
+    return ConvertReport(
+        path=str(path),
+        size=size,
+        name=network.config.name if network.config else network.name,
+        layout="keras" if path.suffix == ".keras" else layout or "timm",
+        load=network.load_report,
+    )

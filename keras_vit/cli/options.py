@@ -114,8 +114,51 @@ labels_option = click.option(
 force_option = click.option("--force", is_flag=True, help="Replace what exists.")
 
 
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where labelled images come from, as `keras_vit.data.load` has them."""
+    options: Sequence[Callable[..., Any]] = (
+        click.option(
+            "--data",
+            required=True,
+            metavar="DATA",
+            help="digits, a folder of class folders (perhaps in train/ and val/), or an .npz file.",
+        ),
+        click.option(
+            "--fraction",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            default=0.2,
+            show_default=True,
+            metavar="X",
+            help="Share held out for validation, of data without splits of its own.",
+        ),
+        click.option(
+            "--on-corrupt",
+            type=click.Choice(["fail", "skip"]),
+            default="fail",
+            show_default=True,
+            help="What to do about damaged image files.",
+        ),
+    )
+    return _with(options, command)
+
+
+def with_weights(model: str, weights: str | None) -> Any:
+    """A file as it is, for the Python function to open; a catalogue name with the weights asked for.
+
+    Raises:
+        UsageError: if other weights are asked for a file.
+    """
+    if not Path(model).exists():
+        from keras_vit.loading import load
+
+        return load(model, weights=weights)
+    if weights != "pretrained":
+        raise UsageError(f"{model} has its own weights: leave out --weights")
+    return model
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `keras_vit.load` that say what to build, gathered in `changes`."""
+    """The options of `keras_vit.load` that say what to build."""
     options: Sequence[Callable[..., Any]] = (
         click.option(
             "--num-classes", type=click.IntRange(0), metavar="N", help="Number of classes."
@@ -130,6 +173,10 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Any other argument of the model's builder, such as drop_path_rate=0.1; repeatable.",
         ),
     )
+    return _with(options, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command

@@ -66,6 +66,8 @@ def _verdict(error: BaseException, received: Sequence[int]) -> tuple[str, int]:
             return str(error), MISUSE
         case KerasVitError():
             return str(error), FAILED
+        case ValueError() if _is_ours(error):  # a layer's, in Keras' manner
+            return str(error), MISUSE
         case OSError(filename=str(name), strerror=str(reason)):
             return f"{name}: {reason}", FAILED
         case MemoryError():
@@ -76,6 +78,12 @@ def _verdict(error: BaseException, received: Sequence[int]) -> tuple[str, int]:
         f"{type(error).__name__}: {error} (this should not happen; KERAS_VIT_DEBUG=1 shows where)",
         FAILED,
     )
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the error was raised by keras_vit's own code, and not by what that calls."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").startswith("keras_vit.")
 
 
 def _in_our_terms(line: str) -> str:
