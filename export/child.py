@@ -1,7 +1,8 @@
 """Work in a fresh Python process: another Keras backend, native aborts, no trace left in this one.
 
-`run_child` starts `python -P -m <module>`, hands it a JSON request and returns its JSON result; `serve` is the other end. What the child prints goes to a log, whose tail becomes a note
-on the error when it fails.
+`run_child` starts `python -P -m <module>`, hands it a JSON request and returns its JSON result; `serve`
+is the other end. What the child prints goes to a log, whose tail becomes a note on the error when it
+fails.
 """
 
 import json
