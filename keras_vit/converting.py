@@ -2,15 +2,15 @@
 
 import dataclasses
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_vit import catalogue
-from keras_vit.errors import CheckpointError, KerasVitError, UsageError
+from keras_vit.errors import CheckpointError, UsageError
+from keras_vit.export.staging import staging
+from keras_vit.outputs import require_output
 from keras_vit.weights.files import open_checkpoint
 from keras_vit.weights.report import LoadReport
 
@@ -89,29 +89,18 @@ def convert(
         **overrides,
     }
     asked = [name for name, value in arguments.items() if value is not None]
-    _require_output(path, layout, overwrite)
-    _require_input(checkpoint, model, asked)
-    with _folder_beside(path) as folder:
-        from keras_vit.loading import load  # Keras, seconds: not before there is work for it
-
-        if model is None:
-            network = load(checkpoint)
-        else:
-            network = load(model, weights=checkpoint, partial=partial, dtype="float32", **arguments)
-        _require_whole(network.load_report, partial)
-        return _write(network, folder / path.name, path, layout)
-
-
-def _require_output(path: Path, layout: str | None, overwrite: bool) -> None:
-    """Refuse an output that cannot be written, before the work is done."""
-    if path.suffix not in _SUFFIXES:
-        raise UsageError(f"the output is a .keras or a .safetensors file. Received: {path}")
+    require_output(path, _SUFFIXES, overwrite)
     if path.suffix == ".keras" and layout is not None:
         raise UsageError("layout is for .safetensors files; a .keras file has Keras' own names")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise UsageError(f"{path} exists; pass overwrite=True to replace it")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} does not exist")
+    _require_input(checkpoint, model, asked)
+    from keras_vit.loading import load  # Keras, seconds: not before there is work for it
+
+    if model is None:
+        network = load(checkpoint)
+    else:
+        network = load(model, weights=checkpoint, partial=partial, dtype="float32", **arguments)
+    _require_whole(network.load_report, partial)
+    return _write(network, path, layout)
 
 
 def _require_input(
@@ -143,38 +132,24 @@ def _require_whole(report: LoadReport | None, partial: bool) -> None:
         )
 
 
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """A hidden folder on the output's file system, gone at the end however it ends.
-
-    Raises:
-        KerasVitError: if nothing can be written there.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise KerasVitError(f"cannot write in {path.parent}: {error.strerror}") from error
-    with folder as name:
-        yield Path(name)
-
-
-def _write(network: Any, draft: Path, path: Path, layout: str | None) -> ConvertReport:
-    """Write the whole file as `draft`, then give it its name."""
+def _write(network: Any, path: Path, layout: str | None) -> ConvertReport:
+    """Write the whole file under another name, then give it its own."""
     from keras_vit.loading import save_weights
 
-    try:
+    with staging(path) as folder:
+        draft = folder / path.name
         if path.suffix == ".keras":
+            layout = "keras"
             network.save(draft)
         else:
-            save_weights(network, draft, layout or "timm")
+            layout = layout or "timm"
+            save_weights(network, draft, layout)
         size = draft.stat().st_size
         draft.replace(path)
-    except OSError as error:
-        raise KerasVitError(f"cannot write {path}: {error.strerror or error}") from error
     return ConvertReport(
         path=str(path),
         size=size,
         name=network.config.name if network.config else network.name,
-        layout="keras" if path.suffix == ".keras" else layout or "timm",
+        layout=layout,
         load=network.load_report,
     )

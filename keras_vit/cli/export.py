@@ -26,6 +26,7 @@ from keras_vit.cli.output import (
 from keras_vit.export import FORMATS, ExportReport
 from keras_vit.export.formats import SUFFIXES
 from keras_vit.export.staging import require_free
+from keras_vit.outputs import require_folder
 
 _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmodel": "_savedmodel"}
 
@@ -75,6 +76,7 @@ def command(
     """
     path = Path(output) if output else _default_output(model, FORMATS[format])
     require_free(path, FORMATS[format], force)
+    require_folder(path)
     saved = model.endswith(".keras")
     with working(f"Loading {model}"):
         import keras_vit

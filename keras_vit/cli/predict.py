@@ -32,7 +32,7 @@ def command(
     from keras_vit.training import predict
 
     files = image_files(images)
-    with working(f"Looking at {len(files)} images"):
+    with working(f"Asking {model}"):
         answers = predict(with_weights(model, weights), files, top=top, batch_size=batch_size)
     if as_json:
         print_json(

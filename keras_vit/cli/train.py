@@ -1,6 +1,8 @@
 """`keras-vit train`: fine-tune a model on labelled images, and save it."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +17,11 @@ from keras_vit.cli.options import (
     weights_option,
 )
 from keras_vit.cli.output import bar, json_option, note, print_json, working
+from keras_vit.outputs import require_output
 
 if TYPE_CHECKING:
+    import keras
+
     from keras_vit.training import Epoch
 
 _positive = click.FloatRange(0, min_open=True)
@@ -71,16 +76,12 @@ def command(
     AdamW with warm-up and cosine decay. --weights none trains from scratch. The file appears when
     training is over; Ctrl-C leaves nothing behind.
     """
+    require_output(Path(output), [".keras"], force)
     overrides = dict(assignments) | ({} if dtype is None else {"dtype": dtype})
     with working(f"Loading {model}"):
         from keras_vit.training import train
 
     with bar(f"Training {model}") as advance:
-
-        def progress(epoch: "Epoch") -> None:
-            advance(epoch.number, epoch.total)
-            note(_line(epoch))
-
         report = train(
             model,
             data,
@@ -88,7 +89,8 @@ def command(
             epochs=epochs,
             overrides=overrides,
             overwrite=force,
-            progress=progress,
+            progress=lambda epoch: note(_line(epoch)),
+            callbacks=[_follower(advance)] if sys.stderr.isatty() else [],
             **arguments,
         )
     if as_json:
@@ -100,6 +102,24 @@ def command(
         f"(loss {report.loss:.4f}), {len(report.class_names)} classes, {report.train_count} training "
         f"images{skipped}, {report.seconds:.0f} s"
     )
+
+
+def _follower(advance: Callable[[int, int], None]) -> "keras.callbacks.Callback":
+    """A callback that tells after every step how many are done, of all."""
+    import keras
+
+    epochs_done = 0
+
+    def begin(epoch: int, logs: Any = None) -> None:
+        nonlocal epochs_done
+        epochs_done = epoch
+
+    def end(batch: int, logs: Any = None) -> None:
+        steps = callback.params["steps"]
+        advance(epochs_done * steps + batch + 1, callback.params["epochs"] * steps)
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_train_batch_end=end)
+    return callback
 
 
 def _line(epoch: "Epoch") -> str:

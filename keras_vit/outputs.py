@@ -1,0 +1,32 @@
+"""Whether an output can be written, asked before the work and before Keras is imported."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_vit.errors import UsageError
+from keras_vit.export.staging import staging
+
+
+def require_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
+    """Refuse a name that cannot become a file of one of the kinds.
+
+    Raises:
+        UsageError: another suffix, no such folder, a folder's name, or an existing file without
+            `overwrite`.
+        ExportError: the folder cannot be written.
+    """
+    if path.suffix not in suffixes:
+        raise UsageError(f"the output has to end in {' or '.join(suffixes)}. Received: {path}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; choose another name")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists; pass overwrite=True to replace it")
+    require_folder(path)
+
+
+def require_folder(path: Path) -> None:
+    """Refuse a path whose folder is missing or cannot be written; see `require_output`."""
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist")
+    with staging(path):
+        """Proves it."""
