@@ -52,25 +52,29 @@ class Preprocess(keras.layers.Layer):
         height, width = images.shape[1:3]
         images = ops.cast(images, "float32")
         if not (height, width) == self.spec.resized(height, width) == self.spec.image_size:
-            rows, columns = self._matrices(height, width)
-            # (w, W) x (B, H, W, C) -> (B, H, w, C), then (h, H) likewise
-            images = ops.clip(ops.round(ops.matmul(columns, images)), 0, 255)
-            images = ops.einsum("hH,bHwc->bhwc", rows, images)
-            images = ops.clip(ops.round(images), 0, 255)
+            images = self._resize(images, height, width)
         scale = 1 / (255 * np.array(self.spec.std))
         shift = np.array(self.spec.mean) / np.array(self.spec.std)
         images = images * ops.cast(scale, "float32") - ops.cast(shift, "float32")
         return ops.cast(images, self.compute_dtype)
 
-    def _matrices(self, height: int, width: int) -> list[Any]:
-        matrices = []
-        for old, new, kept in zip(
-            (height, width), self.spec.resized(height, width), self.spec.image_size, strict=True
-        ):
-            start = round((new - kept) / 2)
-            matrix = resize_matrix(old, new, f"{self.spec.interpolation}_antialias")
-            matrices.append(ops.cast(matrix[start : start + kept], "float32"))
-        return matrices
+    def _resize(self, images: Any, height: int, width: int) -> Any:
+        new_height, new_width = self.spec.resized(height, width)
+        rows = self._matrix(height, new_height, self.spec.image_size[0])
+        columns = self._matrix(width, new_width, self.spec.image_size[1])
+        passes = [("wW,bhWc->bhwc", columns), ("hH,bHwc->bhwc", rows)]
+        # Pillow 13 shrinks tall images vertically first (python-pillow/Pillow#9549).
+        if height - new_height > 2 * max(0, width - new_width):
+            passes.reverse()
+        for equation, matrix in passes:
+            images = ops.clip(ops.round(ops.einsum(equation, matrix, images)), 0, 255)
+        return images
+
+    def _matrix(self, old: int, new: int, kept: int) -> Any:
+        """The matrix of one axis: a resize from `old` to `new` pixels, `kept` of them cropped."""
+        matrix = resize_matrix(old, new, f"{self.spec.interpolation}_antialias")
+        start = round((new - kept) / 2)
+        return ops.cast(matrix[start : start + kept], "float32")
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self.spec.image_size, input_shape[-1])

@@ -7,7 +7,9 @@ import keras
 
 from keras_vit.config import ModelConfig
 from keras_vit.errors import UsageError
-from keras_vit.layers import Preprocess
+
+# Not from keras_vit.layers: _registration may import this module while that package is half imported.
+from keras_vit.layers.preprocess import Preprocess
 from keras_vit.weights.report import LoadReport
 
 

@@ -1,0 +1,55 @@
+"""Loads what reference.py wrote into keras_vit and prints, as JSON, how far the outputs are.
+
+`python compare.py FOLDER REQUESTS`, in a process of its own: KERAS_BACKEND chooses the backend, and timm
+is not there. Differences are the largest one over the standard deviation of the reference.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_vit
+
+NAMES = {"img_size": "image_size"}
+
+
+def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.abs(ours - theirs).max() / theirs.std())
+
+
+def compare(folder: Path, request: dict) -> dict:
+    """Loads one reference; the blocks are compared only when the logits are off."""
+    expected = np.load(folder / f"{request['id']}.npz")
+    arguments = request["arguments"] | request["adapt"]
+    file = folder / f"{request['id']}.safetensors"
+    model = keras_vit.load(request["name"], weights=file, **arguments)
+    logits = model.predict_on_batch(expected["images"])
+    result = {
+        "logits": distance(logits, expected["logits"]),
+        "features": distance(features(model, expected["images"]), expected["features"]),
+        "resized": [row[0] for row in model.load_report.resized],
+    }
+    if max(result["logits"], result["features"]) > 2e-5:
+        outputs = [layer.output for layer in model.layers if layer.name.startswith("blocks_")]
+        blocks = keras.Model(model.input, outputs).predict_on_batch(expected["images"])
+        result["blocks"] = [
+            distance(ours[:1], theirs)
+            for ours, theirs in zip(blocks, expected["blocks"], strict=True)
+        ]
+    return result
+
+
+def features(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """What goes into the classifier; of a distilled model, the mean for its two."""
+    heads = [layer for layer in model.layers if layer.name.startswith("head")]
+    inputs = [head.input for head in heads] or [model.output]
+    outputs = keras.Model(model.input, inputs).predict_on_batch(images)
+    return np.mean(outputs, axis=0)
+
+
+if __name__ == "__main__":
+    requests = json.loads(sys.argv[2])
+    print(json.dumps({r["id"]: compare(Path(sys.argv[1]), r) for r in requests}))

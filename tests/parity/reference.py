@@ -1,0 +1,82 @@
+"""Makes timm models with exaggerated random weights and writes what they compute.
+
+Runs in a process of its own, since torchvision crashes when it is imported after TensorFlow:
+`python reference.py FOLDER REQUESTS`, with a JSON list of {"id", "name", "arguments", "adapt"}.
+Writes FOLDER/ID.safetensors (the weights) and FOLDER/ID.npz (images NHWC, logits, features, blocks).
+With "adapt", timm itself loads the file into a model of those other arguments, and that one computes.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import save_file
+
+
+def structured_images(count: int, size: tuple[int, int], channels: int = 3) -> np.ndarray:
+    """Gratings and discs of several scales plus a little noise, in -2..2: (count, h, w, channels)."""
+    rng = np.random.default_rng(0)
+    y, x = np.meshgrid(*(np.linspace(-1, 1, side) for side in size), indexing="ij")
+    images = []
+    for _ in range(count):
+        angle, frequency, cx, cy, radius = rng.uniform((0, 2, -1, -1, 0.2), (3, 20, 1, 1, 0.8))
+        wave = np.sin(frequency * (x * np.cos(angle) + y * np.sin(angle)))
+        disc = ((x - cx) ** 2 + (y - cy) ** 2 < radius**2).astype(float)
+        tint = rng.uniform(-1, 1, (2, channels))
+        noise = 0.1 * rng.standard_normal((*size, channels))
+        images.append(wave[..., None] * tint[0] + disc[..., None] * tint[1] + noise)
+    return np.stack(images).astype("float32")
+
+
+def exaggerate(model: torch.nn.Module) -> None:
+    """Random weights large enough that a wrong epsilon, activation or order shows in the logits."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim >= 2 and "token" not in name and "pos_embed" not in name:
+            fan_in = parameter[0].numel()
+            parameter.data = 1.5 * noise / fan_in**0.5
+        elif name.endswith("gamma"):  # layer scale starts at 1e-6, where no mistake would show
+            parameter.data = 0.3 + 0.1 * noise
+        else:
+            parameter.data = parameter.data + 0.3 * noise
+
+
+@torch.inference_mode()
+def compute(model: torch.nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Logits, pooled features and the output of every block, for NHWC images."""
+    blocks: list[torch.Tensor] = []
+    hooks = [b.register_forward_hook(lambda *args: blocks.append(args[2])) for b in model.blocks]
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+    logits = model(tensor)
+    for hook in hooks:
+        hook.remove()
+    features = model.forward_head(model.forward_features(tensor), pre_logits=True)
+    return {
+        "images": images,
+        "logits": logits.numpy(),
+        "features": features.numpy(),
+        "blocks": torch.stack(blocks)[:, :1].numpy(),
+    }
+
+
+def main(folder: Path, requests: list[dict]) -> None:
+    for request in requests:
+        name, arguments = request["name"], request["arguments"]
+        model = timm.create_model(name, pretrained=False, **arguments).eval()
+        exaggerate(model)
+        file = folder / f"{request['id']}.safetensors"
+        save_file(model.state_dict(), file)
+        if request["adapt"]:
+            published = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
+            model = timm.create_model(name, **published, **arguments | request["adapt"]).eval()
+        channels = model.patch_embed.proj.in_channels
+        images = structured_images(2, model.patch_embed.img_size, channels)
+        np.savez(file.with_suffix(".npz"), **compute(model, images))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,109 @@
+"""Every architecture of the catalogue computes what timm's does, on every backend."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_vit
+
+pytestmark = pytest.mark.parity
+
+HERE = Path(__file__).parent
+BACKENDS = ("tensorflow", "jax", "torch")
+TOLERANCE = 2e-5  # of the standard deviation of the logits
+
+
+def request(name: str, id: str = "", adapt: dict | None = None, **arguments: object) -> dict:
+    return {"id": id or name, "name": name, "arguments": arguments, "adapt": adapt or {}}
+
+
+ARCHITECTURES = sorted({name.split(".")[0] for name in keras_vit.list_models()})
+# Two blocks show what twelve would, at a fraction of the time; one of each family is compared whole.
+SHALLOW = [request(name, depth=2) for name in ARCHITECTURES]
+WHOLE = [
+    request(name, f"{name}-whole")
+    for name in (
+        "vit_base_patch16_224",
+        "deit_base_distilled_patch16_224",
+        "deit3_base_patch16_224",
+    )
+]
+SWITCHES = [
+    request("vit_tiny_patch16_224", f"vit_tiny-{id}", depth=2, **arguments)
+    for id, arguments in {
+        "registers": {"reg_tokens": 4},
+        "registers-no-embed-class": {"reg_tokens": 4, "no_embed_class": True},
+        "no-class-token": {"class_token": False, "global_pool": "avg", "fc_norm": False},
+        "average": {"global_pool": "avg", "fc_norm": True, "final_norm": False},
+        "avgmax": {"global_pool": "avgmax", "fc_norm": False},
+        "pre-norm": {"pre_norm": True},
+        "layer-scale": {"init_values": 1e-5},
+        "no-qkv-bias": {"qkv_bias": False},
+        "qk-norm": {"qk_norm": True},
+        "patch-8": {"patch_size": 8, "img_size": 64},
+        "not-square": {"img_size": [96, 160]},
+    }.items()
+]
+ADAPTED = [
+    request("vit_tiny_patch16_224", "vit_tiny-larger", {"img_size": 320}, depth=2),
+    request("vit_tiny_patch16_224", "vit_tiny-smaller", {"img_size": 128}, depth=2),
+    request("vit_tiny_patch16_224", "vit_tiny-not-square", {"img_size": [160, 256]}, depth=2),
+    request("vit_tiny_patch16_224", "vit_tiny-one-channel", {"in_chans": 1}, depth=2),
+    request("vit_tiny_patch16_224", "vit_tiny-five-channels", {"in_chans": 5}, depth=2),
+    request("vit_tiny_patch16_224", "vit_tiny-larger-patch", {"patch_size": 32}, depth=2),
+    request("vit_tiny_patch16_224", "vit_tiny-smaller-patch", {"patch_size": 14}, depth=2),
+    request("deit_tiny_distilled_patch16_224", "distilled-larger", {"img_size": 320}, depth=2),
+    request("deit3_small_patch16_224", "deit3-larger", {"img_size": 320}, depth=2),
+]
+SMALL = SHALLOW + SWITCHES + ADAPTED
+
+
+def run(script: str, folder: Path, requests: list[dict], **environment: str) -> str:
+    """The last line that a script prints."""
+    command = [sys.executable, "-P", str(HERE / script), str(folder), json.dumps(requests)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return (done.stdout.splitlines() or [""])[-1]
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights and outputs of all requests."""
+    folder = tmp_path_factory.mktemp("timm")
+    run("reference.py", folder, SMALL + WHOLE)
+    return folder
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def small(references: Path, request: pytest.FixtureRequest) -> dict[str, dict]:
+    """What compare.py says of the small requests on one backend."""
+    return json.loads(run("compare.py", references, SMALL, KERAS_BACKEND=request.param))
+
+
+@pytest.fixture(scope="module")
+def whole(references: Path) -> dict[str, dict]:
+    """What compare.py says of the models at full depth."""
+    return json.loads(run("compare.py", references, WHOLE, KERAS_BACKEND="tensorflow"))
+
+
+@pytest.mark.parametrize("id", [r["id"] for r in SMALL])
+def test_equals_timm(small: dict[str, dict], id: str) -> None:
+    found = small[id]
+    assert max(found["logits"], found["features"]) <= TOLERANCE, found
+
+
+@pytest.mark.parametrize("id", [r["id"] for r in WHOLE])
+def test_whole_model_equals_timm(whole: dict[str, dict], id: str) -> None:
+    found = whole[id]
+    assert max(found["logits"], found["features"]) <= TOLERANCE, found
+
+
+@pytest.mark.parametrize("id", [r["id"] for r in ADAPTED])
+def test_report_names_what_was_adapted(small: dict[str, dict], id: str) -> None:
+    expected = "patch_embed.proj.weight" if "channel" in id else "pos_embed"
+    assert expected in small[id]["resized"]
