@@ -55,7 +55,7 @@ def vision_transformer(
         init_values: LayerScale's initial value, or None for no LayerScale.
         class_token, dist_token, reg_tokens, no_embed_class, position_embedding: as in `TokenEmbedding`.
         pre_norm: LayerNorm before the blocks; the patch embedding then has no bias (CLIP).
-        final_norm: LayerNorm after the blocks. fc_norm: LayerNorm after the pooling.
+        final_norm: LayerNorm after the blocks, or with fc_norm after the pooling.
         global_pool: `"token"`, `"avg"`, `"max"`, `"avgmax"`, or `""` for all tokens.
         representation_size: width of the pre-training head's dense + tanh, or None for no such layer.
         act, norm_eps: activation and LayerNorm epsilon.
@@ -115,14 +115,14 @@ def vision_transformer(
             dtype=dtype,
             name=f"blocks_{i}",
         )(x)
-    if final_norm:
+    if final_norm and not fc_norm:
         x = layers.LayerNormalization(**norm, name="norm")(x)
 
     def head(x: keras.KerasTensor, suffix: str = "", index: int = 0) -> keras.KerasTensor:
         if global_pool:
             prefix = embedding.num_prefix_tokens
             x = TokenPool(global_pool, prefix, index, dtype=dtype, name=f"pool{suffix}")(x)
-        if fc_norm:
+        if final_norm and fc_norm:
             x = layers.LayerNormalization(**norm, name="fc_norm")(x)
         if representation_size:
             x = layers.Dense(

@@ -5,6 +5,7 @@ is not there. Differences are the largest one over the standard deviation of the
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -45,11 +46,18 @@ def compare(folder: Path, request: dict) -> dict:
 def features(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """What goes into the classifier; of a distilled model, the mean for its two."""
     heads = [layer for layer in model.layers if layer.name.startswith("head")]
-    inputs = [head.input for head in heads] or [model.output]
-    outputs = keras.Model(model.input, inputs).predict_on_batch(images)
-    return np.mean(outputs, axis=0)
+    models = [keras.Model(model.input, head.input) for head in heads]
+    return np.mean([each.predict_on_batch(images) for each in models], axis=0)
+
+
+def attempt(folder: Path, request: dict) -> dict:
+    """One request that cannot be loaded must not hide the others."""
+    try:
+        return compare(folder, request)
+    except Exception as error:
+        return {"logits": math.inf, "features": math.inf, "error": repr(error), "resized": []}
 
 
 if __name__ == "__main__":
     requests = json.loads(sys.argv[2])
-    print(json.dumps({r["id"]: compare(Path(sys.argv[1]), r) for r in requests}))
+    print(json.dumps({r["id"]: attempt(Path(sys.argv[1]), r) for r in requests}))

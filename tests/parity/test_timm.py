@@ -38,7 +38,7 @@ SWITCHES = [
         "registers": {"reg_tokens": 4},
         "registers-no-embed-class": {"reg_tokens": 4, "no_embed_class": True},
         "no-class-token": {"class_token": False, "global_pool": "avg", "fc_norm": False},
-        "average": {"global_pool": "avg", "fc_norm": True, "final_norm": False},
+        "average": {"global_pool": "avg", "fc_norm": True},
         "avgmax": {"global_pool": "avgmax", "fc_norm": False},
         "pre-norm": {"pre_norm": True},
         "layer-scale": {"init_values": 1e-5},
