@@ -1,0 +1,63 @@
+"""Ctrl-C: one line, exit code 130, no file and no process left behind."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def _interrupt(process: subprocess.Popen[str], number: int) -> tuple[int, str]:
+    """Send a signal; the exit code, and what else was said on stderr."""
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def _wait(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "it did not get to work"
+        time.sleep(0.02)
+
+
+def _processes_about(folder: Path) -> list[str]:
+    """The command lines that name the folder, of all processes."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it has ended meanwhile
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_training(start_cli, tiny, tmp_path, number):
+    process = start_cli(
+        "train", *tiny, "--data", "digits", "--epochs", "1000", "--output", "x.keras", cwd=tmp_path
+    )
+    assert process.stderr.readline().startswith("epoch 1/1000")
+    code, err = _interrupt(process, number)
+    assert code == 128 + number
+    assert err.splitlines()[-1] == "error: interrupted"
+    assert [line for line in err.splitlines()[:-1] if not line.startswith("epoch ")] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exporting(start_cli, tiny, tmp_path):
+    output = tmp_path / "x.onnx"
+    process = start_cli("export", "onnx", *tiny, "--output", output, cwd=tmp_path)
+    # The hidden folder with the model in it: the child that converts is at work.
+    _wait(process, lambda: any(tmp_path.glob(".x.onnx.*/*.log")))
+    code, err = _interrupt(process, signal.SIGINT)
+    assert (code, err) == (130, "error: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+    assert _processes_about(tmp_path) == []
