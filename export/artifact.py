@@ -290,7 +290,7 @@ def _open_keras(path: Path) -> Runtime:
         labels=config.labels if config else None,
         mode="none",
         input_dtype=images.dtype,
-        image_size=config.preprocessing.image_size if config else images.shape[1:3],
+        image_size=config.preprocessing.image_size if config else None,
         backend=keras.backend.backend(),
     )
     return Runtime((images,), outputs, run, embedded)

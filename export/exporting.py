@@ -125,9 +125,8 @@ def _plan(
     mode = _mode(preprocessing)
     size = _batch(batch, resolved)
     images = _images(model, config, mode, size, input_dtype, image_size)
-    front = build_front(
-        preprocessing, config and config.preprocessing, images.shape[1:], images.dtype
-    )
+    values = config.preprocessing if config else None
+    front = build_front(preprocessing, values, _sides(images), images.dtype)
     if front is not None:
         _require_fit(front, model)
     outputs = output_names(model)
@@ -226,15 +225,21 @@ def _labels(
     return tuple(str(label) for label in labels)
 
 
+def _sides(images: Tensor) -> tuple[int, int, int]:
+    """(height, width, channels) of an artifact's input, which are all fixed."""
+    height, width, channels = images.shape[1:]
+    assert height and width and channels
+    return height, width, channels
+
+
 def _metadata(plan: _Plan) -> dict[str, Any]:
-    height, width = plan.images.shape[1:3]
     return sidecar.metadata(
         name=plan.model.name,
         config=plan.config,
         labels=plan.labels,
         mode=plan.mode,
         input_dtype=plan.images.dtype,
-        image_size=(height, width),
+        image_size=_sides(plan.images)[:2],
         backend=keras.backend.backend(),
     )
 
@@ -299,9 +304,7 @@ def _verify(plan: _Plan, artifact: Path, folder: Path, weight_bytes: int) -> Fin
     Raises:
         ExportError: what is wrong with it.
     """
-    height, width, channels = plan.images.shape[1:]
-    assert height and width and channels
-    raw = structured_images(height, width, channels)
+    raw = structured_images(*_sides(plan.images))
     values = plan.config.preprocessing if plan.config else None
     images = feed(raw, plan.images.dtype, plan.mode, values)
     if plan.mode == "layer":

@@ -154,9 +154,9 @@ def _custom_objects(config: Mapping[str, Any]) -> dict[str, Any]:
     Importing their module is what registers a registered one; an unregistered one is looked up by
     its name. `__main__` is another program in another process, so that it is only read, not imported.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for item in _objects(config):
-        module, name = item.get("module"), item.get("class_name")
+        module, name = item.get("module"), str(item.get("class_name"))
         if not module or module.split(".")[0] in {"keras", "builtins"}:
             continue
         if name == "function":

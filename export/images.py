@@ -106,9 +106,10 @@ def raw_images(wanted: Tensor, values: Preprocessing | None) -> np.ndarray:
     Raises:
         UsageError: the input does not take images.
     """
-    if len(wanted.shape) != 4 or wanted.shape[-1] is None:
+    channels = wanted.shape[3] if len(wanted.shape) == 4 else None
+    if channels is None:
         raise UsageError(
             f"the input {wanted} does not take images (batch, height, width, channels)"
         )
     height, width = values.image_size if values else (_SIZE, _SIZE)
-    return structured_images(wanted.shape[1] or height, wanted.shape[2] or width, wanted.shape[3])
+    return structured_images(wanted.shape[1] or height, wanted.shape[2] or width, channels)

@@ -38,7 +38,7 @@ def metadata(
     labels: tuple[str, ...] | None,
     mode: str,
     input_dtype: str,
-    image_size: tuple[int, int],
+    image_size: tuple[int, int] | None,
     backend: str,
 ) -> dict[str, Any]:
     """What an artifact says of itself.
@@ -47,7 +47,7 @@ def metadata(
         name: the model's. config: its configuration, if it has one.
         labels: one name a logit, or None.
         mode: `"none"`, `"normalize"` or `"layer"`: what it does to its images itself.
-        input_dtype, image_size: of the images it takes.
+        input_dtype, image_size: of the images it takes; a size of None is any.
         backend: Keras' backend when it was exported.
     """
     values = config.preprocessing.to_dict() if config else {}

@@ -98,14 +98,14 @@ def examine_in_child(
         ExportError: it cannot be opened, or the runtime died.
     """
     arrays = folder / "verify.npz"
-    named = {f"out.{name}": value for name, value in (expected or {}).items()}
-    np.savez(arrays, **named, **({} if images is None else {"images": images}))
+    stored: dict[str, Any] = {f"out.{name}": value for name, value in (expected or {}).items()}
+    np.savez(arrays, **stored if images is None else {**stored, "images": images})
     request = {
         "path": str(path),
         "format": format,
         "arrays": str(arrays),
-        "inputs": inputs and [value.to_dict() for value in inputs],
-        "outputs": outputs and [value.to_dict() for value in outputs],
+        "inputs": None if inputs is None else [value.to_dict() for value in inputs],
+        "outputs": None if outputs is None else [value.to_dict() for value in outputs],
         "weight_bytes": weight_bytes,
         "tolerance": tolerance,
     }

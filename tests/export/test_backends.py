@@ -23,10 +23,10 @@ reports = [
 print(json.dumps([keras.backend.backend(), [report.to_dict() for report in reports]]))
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.parity]
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.parity)])
 def test_every_format(tmp_path: Path, backend: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path)],

@@ -79,13 +79,31 @@ def test_native_abort_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(output.iterdir()) == []
 
 
-def test_operation_that_the_format_lacks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("format", "message"),
+    [
+        ("onnx", r"operator Erfinv \(node '.*strange.*'\) is not in opset 18 of ONNX"),
+        ("tflite", r"TFLite has no builtin operator for Erfinv \(at .*strange"),
+    ],
+)
+def test_operation_that_the_format_lacks(tmp_path: Path, format: str, message: str) -> None:
+    """Named with its layer, by the converter's side of the hand-over, run here."""
+    from keras_vit.export.convert_child import write
+    from keras_vit.export.report import Tensor
+
     class Strange(keras.layers.Layer):
         def call(self, inputs: Any) -> Any:
             return keras.ops.erfinv(inputs)
 
-    with pytest.raises(ExportError, match=r"operator Erfinv \(node '.*strange"):
-        export_model(plain_model(Strange()), tmp_path / "m.onnx")
+    request = {
+        "format": format,
+        "artifact": str(tmp_path / "m"),
+        "metadata": {},
+        "images": Tensor("images", (1, 16, 16, 3), "float32").to_dict(),
+        "outputs": ["logits"],
+    }
+    with pytest.raises(ExportError, match=message):
+        write(request, plain_model(Strange()), None)
     assert list(tmp_path.iterdir()) == []
 
 
