@@ -82,7 +82,7 @@ def train(
     image_size: int | tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
-    epochs: int = 20,
+    epochs: int = 10,
     batch_size: int = 32,
     learning_rate: float | None = None,
     warmup: float = 0.1,

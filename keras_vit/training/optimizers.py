@@ -9,7 +9,7 @@ def adamw(
     weight_decay: float,
     clip_norm: float | None = 1.0,
 ) -> keras.optimizers.Optimizer:
-    """An AdamW optimizer for `model`.
+    """An AdamW optimizer for `model`, with its variables made.
 
     Args:
         model: a built model; its layers may compute in float16, which adds loss scaling.
@@ -25,7 +25,9 @@ def adamw(
     if undecayed:
         optimizer.exclude_from_weight_decay(var_list=undecayed)
     if any(layer.compute_dtype == "float16" for layer in model.layers):
-        return keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    # Before the first step: where a traced step makes the variables, TensorFlow traces it twice.
+    optimizer.build(model.trainable_variables)
     return optimizer
 
 
