@@ -37,7 +37,9 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
 @click.option(
     "--output", "-o", metavar="PATH", help="[default: named after MODEL, and beside a .keras file]"
 )
-@click.option("--batch", type=Batch(), help="[default: 1 for tflite, else dynamic]")
+@click.option(
+    "--batch", type=Batch(), metavar="N|dynamic", help="[default: 1 for tflite, else dynamic]"
+)
 @click.option(
     "--preprocessing",
     type=click.Choice(["none", "normalize"]),

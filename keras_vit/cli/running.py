@@ -10,10 +10,10 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 import click
 
+from keras_vit.cli.signals import Interruption
 from keras_vit.errors import KerasVitError, MissingPackageError, UsageError
 
 DONE, FAILED, MISUSE = 0, 1, 2
@@ -23,6 +23,7 @@ _FLAGS = {
     "overwrite=True": "--force",
     "partial=True": "--partial",
     "weights=None": "--weights none",
+    'weights="FILE"': "--weights FILE",
     "num_classes=": "--num-classes ",
     "model=NAME": "--model NAME",
 }
@@ -31,7 +32,7 @@ _FLAGS = {
 
 def run(command: click.Command, args: Sequence[str]) -> int:
     """Run `command` and return the exit code: 0 done, 1 the work failed, 2 misuse, 130 Ctrl-C."""
-    received = _watch_signals()
+    interruption = Interruption()
     with _quiet():
         try:
             # Not `command.main`, which prints usage and empty lines of its own on errors and Ctrl-C.
@@ -47,7 +48,7 @@ def run(command: click.Command, args: Sequence[str]) -> int:
         except BaseException as error:
             if os.environ.get("KERAS_VIT_DEBUG"):
                 traceback.print_exc()
-            line, code = _verdict(error, received)
+            line, code = _verdict(error, interruption.received)
             with contextlib.suppress(BrokenPipeError):
                 click.echo(f"error: {_in_our_terms(line)}", err=True)
             return code
@@ -91,23 +92,6 @@ def _in_our_terms(line: str) -> str:
     for python, flag in _FLAGS.items():
         line = line.replace(python, flag)
     return " ".join(line.split())
-
-
-def _watch_signals() -> list[int]:
-    """Turn Ctrl-C and a request to end into KeyboardInterrupt; returns the list of those received.
-
-    One that is ignored (`nohup`, a shell's background job) stays ignored.
-    """
-    received: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
-    return received
 
 
 @contextlib.contextmanager

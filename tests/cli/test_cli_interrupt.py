@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,47 @@ def _processes_about(folder: Path) -> list[str]:
         if str(folder) in line:
             found.append(line)
     return found
+
+
+_STUBBORN = """
+import gc, os, signal, sys, time
+import click
+from keras_vit.cli.running import run
+
+@click.command()
+def command():
+    try:
+        {work}
+    finally:
+        {cleaning}
+
+sys.exit(run(command, ["--"]))
+"""
+_SIGNAL = "os.kill(os.getpid(), signal.SIGINT)"
+
+
+def _run(work: str, cleaning: str) -> tuple[int, str, str]:
+    code = _STUBBORN.format(work=work, cleaning=cleaning)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_impatience_does_not_cut_the_cleaning_up_short():
+    cleaning = f"{_SIGNAL}; time.sleep(0.2); print('clean')"
+    assert _run(f"{_SIGNAL}; time.sleep(9)", cleaning) == (130, "clean\n", "error: interrupted\n")
+
+
+def test_an_interruption_that_python_swallows_comes_again():
+    callback = (
+        f"gc.callbacks.append(lambda *_: gc.callbacks.clear() or {_SIGNAL} or time.sleep(0.1))"
+    )
+    assert _run(f"{callback}; gc.collect(); time.sleep(9)", "print('clean')") == (
+        130,
+        "clean\n",
+        "error: interrupted\n",
+    )
 
 
 @pytest.mark.parametrize(
