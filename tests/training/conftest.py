@@ -47,10 +47,10 @@ def model(trained: Trained) -> Any:
 
 @pytest.fixture
 def untrained() -> Any:
-    """A smaller ViT of ten classes at 16 pixels, fresh for every test."""
+    """A smaller ViT of ten classes, fresh for every test."""
     import keras_vit
 
-    overrides = {**TINY, "depth": 1, "embed_dim": 32}
+    overrides = {**TINY, "embed_dim": 48}
     return keras_vit.load(
         "vit_tiny_patch16_224", weights=None, image_size=32, num_classes=10, **overrides
     )

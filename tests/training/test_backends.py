@@ -15,8 +15,8 @@ from keras_vit.data import load
 
 few = load("digits").take(np.arange(96))
 report = keras_vit.train(
-    "vit_tiny_patch16_224", few, sys.argv[1], weights=None, image_size=16, epochs=2, shift=0.1,
-    overrides=dict(patch_size=8, depth=1, embed_dim=32, num_heads=2), validation=few)
+    "vit_tiny_patch16_224", few, sys.argv[1], weights=None, image_size=32, epochs=2, shift=0.1,
+    overrides=dict(depth=1, embed_dim=48), validation=few)
 measured = keras_vit.evaluate(sys.argv[1], few)
 assert abs(measured.top1 - report.accuracy) < 1e-6, (measured, report)
 assert report.epochs[1].loss < report.epochs[0].loss, report

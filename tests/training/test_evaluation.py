@@ -43,7 +43,12 @@ def test_a_model_in_memory_gives_what_its_file_gives(trained, model):
 
 @pytest.mark.parametrize(
     ("name", "preprocessing"),
-    [("m", "none"), ("m.tflite", "normalize"), ("m.onnx", "normalize"), ("n.onnx", "none")],
+    [
+        ("m.tflite", "normalize"),
+        ("m.onnx", "none"),
+        pytest.param("m", "none", marks=pytest.mark.slow),
+        pytest.param("m.onnx", "normalize", marks=pytest.mark.slow),
+    ],
 )
 def test_exported_files_are_as_good(trained, model, tmp_path, name, preprocessing):
     path = tmp_path / name

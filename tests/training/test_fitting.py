@@ -26,20 +26,20 @@ def _empty(folder: Path) -> bool:
 
 
 def test_it_learns_real_digits(trained):
-    assert trained.report.accuracy > 0.85
+    assert trained.report.accuracy > 0.9
     assert (trained.report.train_count, trained.report.validation_count) == (1438, 359)
 
 
 def test_progress_reports_every_epoch(trained):
     assert trained.progress == trained.report.epochs
-    assert [(e.number, e.total) for e in trained.progress] == [(i + 1, 8) for i in range(8)]
+    assert [(e.number, e.total) for e in trained.progress] == [(i + 1, 6) for i in range(6)]
     assert trained.progress[-1].val_accuracy == trained.report.accuracy
 
 
 def test_the_file_says_what_it_is(trained, model):
     assert model.labels == tuple("0123456789") == trained.report.class_names
-    assert model.config.preprocessing.image_size == (16, 16)
-    assert model.config.weights == "trained for 8 epochs from scratch"
+    assert model.config.preprocessing.image_size == (32, 32)
+    assert model.config.weights == "trained for 6 epochs from scratch"
 
 
 def test_the_file_holds_no_optimizer_state(trained, model):
@@ -51,8 +51,9 @@ def test_nothing_lies_beside_the_file(trained):
     assert [p.name for p in trained.path.parent.iterdir()] == [trained.path.name]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gets_the_same_logits(trained, model, tmp_path):
-    images = np.random.default_rng(0).normal(size=(3, 16, 16, 3)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     code = (
         "import sys, numpy as np, keras_vit\n"
@@ -102,6 +103,7 @@ def test_preprocessing_of_another_size_is_misuse(tmp_path):
         keras_vit.train(_plain(), _few(), tmp_path / "m.keras", preprocessing=other)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights(tmp_path):
     def weights(seed: int, name: str) -> list[np.ndarray]:
         path = tmp_path / name
@@ -110,8 +112,8 @@ def test_the_seed_decides_the_weights(tmp_path):
             _few(),
             path,
             weights=None,
-            image_size=16,
-            overrides={"patch_size": 8, "depth": 1, "embed_dim": 16, "num_heads": 2},
+            image_size=32,
+            overrides={"depth": 1, "embed_dim": 48},
             epochs=1,
             shift=0.1,
             seed=seed,
