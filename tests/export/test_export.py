@@ -150,6 +150,18 @@ class TestRefusedBeforeAnyWork:
             export_model(model, tmp_path / "m.onnx")
         assert (tmp_path / "m.onnx").read_text() == "mine"
 
+    @pytest.mark.parametrize(
+        ("name", "format"),
+        [("m", "tf_saved_model"), ("m.tflite", "litert"), ("m.onnx", "onnx")],
+    )
+    def test_by_way_of_keras_own_method(
+        self, model: Any, tmp_path: Any, name: str, format: str
+    ) -> None:
+        """`model.export` is this export: Keras' own would overwrite."""
+        (tmp_path / f"{name}.json").write_text("mine")
+        with pytest.raises(UsageError, match=r"json exists; pass overwrite=True"):
+            model.export(tmp_path / name, format=format)
+
     def test_not_a_model(self, tmp_path: Any) -> None:
         with pytest.raises(UsageError, match=r"keras\.Model, not str"):
             export_model("m.keras", tmp_path / "m.onnx")  # type: ignore[arg-type]
