@@ -38,7 +38,9 @@ lint:
 	@tools/venv lint
 	@$(py) -m ruff format --check .
 	@$(py) -m ruff check .
-	@$(py) -m mypy -p keras_vit
+	@echo "Types, of an installed copy, where export and zoo lie inside the package"
+	@$(py) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/copy .
+	@cd .venv/copy && ../bin/python -m mypy --config-file ../../pyproject.toml -p keras_vit
 
 clean:
 	rm -rf .venv out

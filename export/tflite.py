@@ -39,6 +39,7 @@ def _explain(error: Exception) -> str:
     if missing := sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text))):
         what = f"TFLite has no builtin operator for {', '.join(missing)}"
     else:
-        what = f"the TFLite converter failed: {re.sub(r'loc\(.*\): ', '', first_line(error))}"
+        reason = re.sub(r"loc\(.*\): ", "", first_line(error))
+        what = f"the TFLite converter failed: {reason}"
     places = re.findall(r'"([^"@]+)@', text)  # layer/layer/operation@function
     return f"{what} (at {places[0]})" if places else what
