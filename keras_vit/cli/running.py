@@ -57,6 +57,9 @@ def run(command: click.Command, args: Sequence[str]) -> int:
 def _verdict(error: BaseException, received: Sequence[int]) -> tuple[str, int]:
     """One line for the user, and the exit code."""
     if received:  # whatever a library made of it on the way up
+        # CPython remembers an interrupt inside exec(), which dataclasses use, until the next exec(), and
+        # `python -m` would then end by the signal and not with the exit code.
+        exec("")
         return "interrupted", _BY_SIGNAL + received[-1]
     match error:
         case click.UsageError(ctx=click.Context() as context):

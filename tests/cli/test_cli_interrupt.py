@@ -55,28 +55,41 @@ sys.exit(run(command, ["--"]))
 _SIGNAL = "os.kill(os.getpid(), signal.SIGINT)"
 
 
-def _run(work: str, cleaning: str) -> tuple[int, str, str]:
-    code = _STUBBORN.format(work=work, cleaning=cleaning)
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    return result.returncode, result.stdout, result.stderr
+@pytest.fixture
+def run(tmp_path):
+    """Runs a command with this body; returns its exit code, stdout and stderr."""
+
+    def run(work: str, cleaning: str) -> tuple[int, str, str]:
+        (tmp_path / "stubborn.py").write_text(_STUBBORN.format(work=work, cleaning=cleaning))
+        result = subprocess.run(
+            [sys.executable, "-m", "stubborn"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return result.returncode, result.stdout, result.stderr
+
+    return run
 
 
-def test_impatience_does_not_cut_the_cleaning_up_short():
+def test_impatience_does_not_cut_the_cleaning_up_short(run):
     cleaning = f"{_SIGNAL}; time.sleep(0.2); print('clean')"
-    assert _run(f"{_SIGNAL}; time.sleep(9)", cleaning) == (130, "clean\n", "error: interrupted\n")
+    assert run(f"{_SIGNAL}; time.sleep(9)", cleaning) == (130, "clean\n", "error: interrupted\n")
 
 
-def test_an_interruption_that_python_swallows_comes_again():
+def test_an_interruption_that_python_swallows_comes_again(run):
     callback = (
         f"gc.callbacks.append(lambda *_: gc.callbacks.clear() or {_SIGNAL} or time.sleep(0.1))"
     )
-    assert _run(f"{callback}; gc.collect(); time.sleep(9)", "print('clean')") == (
+    assert run(f"{callback}; gc.collect(); time.sleep(9)", "print('clean')") == (
         130,
         "clean\n",
         "error: interrupted\n",
     )
+
+
+def test_an_interruption_of_generated_code_has_its_exit_code(run):
+    code = f"{_SIGNAL}; time.sleep(9)"
+    work = f"exec({code!r}, globals())"
+    assert run(work, "print('clean')") == (130, "clean\n", "error: interrupted\n")
 
 
 @pytest.mark.parametrize(
