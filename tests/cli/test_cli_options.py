@@ -32,12 +32,16 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "text", "value"), GOOD, ids=lambda x: str(x))
+def _name(value: object) -> str:
+    return value.name if isinstance(value, click.ParamType) else str(value)
+
+
+@pytest.mark.parametrize(("kind", "text", "value"), GOOD, ids=_name)
 def test_reading(kind, text, value):
     assert kind.convert(text, None, None) == value
 
 
-@pytest.mark.parametrize(("kind", "text"), BAD, ids=lambda x: str(x))
+@pytest.mark.parametrize(("kind", "text"), BAD, ids=_name)
 def test_refusing(kind, text):
     with pytest.raises(click.BadParameter):
         kind.convert(text, None, None)
