@@ -65,6 +65,7 @@ class Aborting(keras.layers.Layer):
 """
 
 
+@pytest.mark.slow
 def test_native_abort_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules, output = tmp_path / "modules", tmp_path / "output"
     modules.mkdir()
