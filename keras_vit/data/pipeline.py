@@ -74,6 +74,7 @@ class Batches(keras.utils.PyDataset):
         self.seed = seed
         self.epoch = -1
         self.failure: KerasVitError | None = None
+        self._ordered = -1, np.empty(0, np.int64)
         height, width = preprocessing.image_size
         small = len(dataset) * height * width * len(preprocessing.mean) <= cache_bytes
         self._cache = eval_batch(dataset.images, preprocessing) if small else None
@@ -102,9 +103,13 @@ class Batches(keras.utils.PyDataset):
             raise
 
     def _order(self) -> np.ndarray:
-        if not self.shuffle:
-            return np.arange(len(self.dataset))
-        return np.random.default_rng([self.seed, max(self.epoch, 0)]).permutation(len(self.dataset))
+        """The epoch's order of the images, made once an epoch."""
+        epoch = max(self.epoch, 0) if self.shuffle else 0
+        if self._ordered[0] != epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            count = len(self.dataset)
+            self._ordered = epoch, rng.permutation(count) if self.shuffle else np.arange(count)
+        return self._ordered[1]
 
 
 def _augmented(images: np.ndarray, augment: Augmentation, rng: np.random.Generator) -> np.ndarray:

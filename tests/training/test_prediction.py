@@ -1,5 +1,8 @@
 """Labels and probabilities of files, folders and arrays."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -50,6 +53,21 @@ def _equal(answers, expected):
 def test_a_model_without_labels_gives_indices(untrained, digits):
     answer = keras_vit.predict(untrained, digits.images[:1], top=10)[0]
     assert sorted(int(label) for label, _ in answer) == list(range(10))
+
+
+@pytest.mark.slow
+def test_an_onnx_file_is_used_without_keras(model, digits, tmp_path):
+    keras_vit.export_model(model, tmp_path / "m.onnx", verify=False)
+    Image.fromarray(digits.images[0]).save(tmp_path / "0.png")
+    code = (
+        "import sys, keras_vit; print(keras_vit.predict(sys.argv[1], sys.argv[2], top=1)[0][0][0])\n"
+        "assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
+    )
+    files = [str(tmp_path / "m.onnx"), str(tmp_path / "0.png")]
+    child = subprocess.run(
+        [sys.executable, "-c", code, *files], check=True, capture_output=True, text=True
+    )
+    assert child.stdout.strip() == keras_vit.predict(model, digits.images[0])[0][0][0]
 
 
 def test_top_is_at_most_the_classes(model, digits):
