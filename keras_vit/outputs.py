@@ -17,11 +17,16 @@ def require_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None
     """
     if path.suffix not in suffixes:
         raise UsageError(f"the output has to end in {' or '.join(suffixes)}. Received: {path}")
+    require_free(path, overwrite)
+    require_folder(path)
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """Refuse a folder's name, and an existing file without `overwrite`; see `require_output`."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; choose another name")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists; pass overwrite=True to replace it")
-    require_folder(path)
 
 
 def require_folder(path: Path) -> None:

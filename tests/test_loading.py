@@ -197,6 +197,11 @@ def test_save_weights_refuses_a_quantised_model(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_written_file_has_the_usual_permissions(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    assert checkpoint.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_unknown_layout(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="layout must be one of timm"):
         keras_vit.save_weights(tiny(), tmp_path / "x.safetensors", layout="tim")

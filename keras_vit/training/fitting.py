@@ -15,9 +15,10 @@ from keras_vit.data.pipeline import Augmentation, Batches
 from keras_vit.data.sources import Dataset, load
 from keras_vit.errors import KerasVitError, UsageError
 from keras_vit.loading import load as load_model
+from keras_vit.outputs import require_output
 from keras_vit.training.classifiers import class_count, configuration, known_preprocessing
 from keras_vit.training.optimizers import adamw
-from keras_vit.training.saving import require_output, save_trained
+from keras_vit.training.saving import save_trained
 from keras_vit.training.schedules import warmup_cosine
 
 _FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 1e-4
@@ -134,7 +135,7 @@ def train(
         KeyboardInterrupt: as it came.
     """
     output = Path(output)
-    require_output(output, overwrite)
+    require_output(output, [".keras"], overwrite)
     train_data, held_out_data = _datasets(data, validation, labels, fraction, on_corrupt)
     names = train_data.class_names
     keras.utils.set_random_seed(seed)

@@ -93,7 +93,10 @@ def write_safetensors(
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             whole = Path(folder) / path.name
+            whole.touch()
+            mode = whole.stat().st_mode
             save_file(dense, whole, dict(metadata or {}))
+            whole.chmod(mode)  # safetensors makes files that only their owner may read
             whole.replace(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error
