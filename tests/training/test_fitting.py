@@ -146,7 +146,7 @@ def test_an_existing_output_is_kept_unless_asked(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("m.h5", "a trained model is a .keras file"), ("no/m.keras", "does not exist")],
+    [("m.h5", "has to end in .keras"), ("no/m.keras", "does not exist")],
 )
 def test_wrong_outputs_are_misuse(tmp_path, name, message):
     with pytest.raises(UsageError, match=message):
