@@ -7,10 +7,12 @@ is not there. Differences are the largest one over the standard deviation of the
 import json
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
+from safetensors.numpy import load_file
 
 import keras_vit
 
@@ -32,6 +34,7 @@ def compare(folder: Path, request: dict) -> dict:
         "logits": distance(logits, expected["logits"]),
         "features": distance(features(model, expected["images"]), expected["features"]),
         "resized": [row[0] for row in model.load_report.resized],
+        "round_trip": bool(request["adapt"]) or writes_back(model, file),
     }
     if max(result["logits"], result["features"]) > 2e-5:
         outputs = [layer.output for layer in model.layers if layer.name.startswith("blocks_")]
@@ -41,6 +44,17 @@ def compare(folder: Path, request: dict) -> dict:
             for ours, theirs in zip(blocks, expected["blocks"], strict=True)
         ]
     return result
+
+
+def writes_back(model: keras.Model, file: Path) -> bool:
+    """Whether the model's weights are, under timm's names, bit for bit the file that was loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        again = load_file(keras_vit.save_weights(model, Path(folder) / "again.safetensors"))
+    before = load_file(file)
+    return before.keys() == again.keys() and all(
+        before[name].shape == again[name].shape and before[name].tobytes() == again[name].tobytes()
+        for name in before
+    )
 
 
 def features(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -97,6 +97,12 @@ def test_equals_timm(small: dict[str, dict], id: str) -> None:
     assert max(found["logits"], found["features"]) <= TOLERANCE, found
 
 
+@pytest.mark.parametrize("id", [r["id"] for r in SMALL if not r["adapt"]])
+def test_timms_file_comes_back_bit_equal(small: dict[str, dict], id: str) -> None:
+    """The same names, shapes and bits as timm's own state dict: so timm loads it strictly."""
+    assert small[id]["round_trip"]
+
+
 @pytest.mark.parametrize("id", [r["id"] for r in WHOLE])
 def test_whole_model_equals_timm(whole: dict[str, dict], id: str) -> None:
     found = whole[id]

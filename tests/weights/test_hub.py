@@ -3,10 +3,13 @@
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -326,6 +329,25 @@ def test_a_cache_that_cannot_be_written(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot write the cache") as error:
         fetch(REPO, NAMES, cache_dir=tmp_path / "cache")
     only_line(error)
+
+
+def test_load_takes_a_model_from_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """In a process of its own, as the hub's library reads its cache's place once."""
+    small = "num_classes=2, image_size=32, patch_size=16, depth=1"
+    make = (
+        "import keras_vit; m = keras_vit.load('vit_tiny_patch16_224', weights=None, "
+        f"{small}); keras_vit.save_weights(m, {str(tmp_path / 'made.safetensors')!r})"
+    )
+    load = (
+        f"import keras_vit; m = keras_vit.load('ViT-Ti/16', weights='hf://{REPO}', {small}); "
+        "print(m.config.weights, len(m.load_report.loaded), m.load_report.reinitialised)"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache")}
+    run = partial(subprocess.run, capture_output=True, text=True, env=environment)
+    run([sys.executable, "-P", "-c", make])
+    hub.files["model.safetensors"] = (tmp_path / "made.safetensors").read_bytes()
+    done = run([sys.executable, "-P", "-c", load])
+    assert done.stdout.strip() == f"hf://{REPO} 20 ()", done.stderr[-800:]
 
 
 def unused_port() -> int:
