@@ -33,7 +33,7 @@ _share = click.FloatRange(0, 1)
 @data_options
 @click.option("--output", "-o", required=True, metavar="FILE", help="The .keras file to write.")
 @weights_option
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, metavar="N")
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, metavar="N")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N")
 @click.option(
     "--learning-rate", type=_positive, metavar="X", help="[default: 1e-4; 1e-3 from scratch]"
