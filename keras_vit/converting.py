@@ -53,6 +53,7 @@ def convert(
     labels: Sequence[str] | str | None = None,
     numerics: str | None = None,
     source: str | None = None,
+    checkpoint_key: str | None = None,
     partial: bool = False,
     overwrite: bool = False,
     **overrides: Any,
@@ -67,7 +68,8 @@ def convert(
         model: name of the model that the checkpoint belongs to; None for a `.keras` file, which knows.
         layout: tensor names of a `.safetensors` output; `"timm"` when None.
         num_classes: of the checkpoint's classifier, where it is not the published one.
-        image_size, in_chans, labels, numerics, source, overrides: as in `keras_vit.load`.
+        image_size, in_chans, labels, numerics, source, checkpoint_key, overrides: as in
+            `keras_vit.load`.
         partial: accept weights that the checkpoint lacks or has in another shape; they are new then.
         overwrite: whether an existing output may be replaced.
 
@@ -86,13 +88,14 @@ def convert(
         "labels": labels,
         "numerics": numerics,
         "source": source,
+        "checkpoint_key": checkpoint_key,
         **overrides,
     }
     asked = [name for name, value in arguments.items() if value is not None]
     require_output(path, _SUFFIXES, overwrite)
     if path.suffix == ".keras" and layout is not None:
         raise UsageError("layout is for .safetensors files; a .keras file has Keras' own names")
-    _require_input(checkpoint, model, asked)
+    _require_input(checkpoint, model, asked, checkpoint_key)
     from keras_vit.loading import load  # Keras, seconds: not before there is work for it
 
     if model is None:
@@ -104,7 +107,10 @@ def convert(
 
 
 def _require_input(
-    checkpoint: str | os.PathLike[str], model: str | None, asked: Sequence[str]
+    checkpoint: str | os.PathLike[str],
+    model: str | None,
+    asked: Sequence[str],
+    checkpoint_key: str | None,
 ) -> None:
     """Refuse a name or a file that cannot be read, before Keras takes seconds to import."""
     is_saved = str(checkpoint).endswith(".keras")
@@ -119,7 +125,7 @@ def _require_input(
     if is_saved and not Path(checkpoint).is_file():
         raise CheckpointError(f"there is no file {checkpoint}")
     if not is_saved and checkpoint != "pretrained" and not str(checkpoint).startswith("hf://"):
-        with open_checkpoint(Path(checkpoint)):
+        with open_checkpoint(Path(checkpoint), key=checkpoint_key):
             pass
 
 

@@ -36,6 +36,7 @@ def load(
     labels: Sequence[str] | str | None = None,
     numerics: str | None = None,
     source: str | None = None,
+    checkpoint_key: str | None = None,
     partial: bool = False,
     dtype: Any = None,
     **overrides: Any,
@@ -56,6 +57,8 @@ def load(
         labels: one name a class, or the name of a label set; sets `num_classes`.
         numerics: `"timm"` or `"source"`: whose arithmetic to follow; the catalogue's default when None.
         source: the checkpoint's tensor names, such as `"timm"`; recognised from the file when None.
+        checkpoint_key: the entry of a torch training checkpoint to take, such as `"model_ema"`; None
+            takes the trained weights, not their average.
         partial: load what fits, and report the rest.
         dtype: dtype policy, such as `"mixed_bfloat16"`; Keras' global one when None.
         **overrides: any other argument of the family's builder, such as `drop_path_rate=0.1`.
@@ -106,7 +109,7 @@ def load(
     if weights is None:
         return build_model(builder, config, dtype=dtype)
     file, origin = _locate(weights, card)
-    with _open_weights(file) as checkpoint:
+    with _open_weights(file, checkpoint_key) as checkpoint:
         layout_name, layout = _layout(card, checkpoint, source)
         config = dataclasses.replace(config, weights=origin)
         # What is read next needs no initial values; a new head, and what partial=True leaves, does.
@@ -226,10 +229,10 @@ def _locate(weights: str | os.PathLike[str], card: ModelCard) -> tuple[Path, str
     return Path(text), Path(text).name
 
 
-def _open_weights(file: Path) -> Checkpoint:
+def _open_weights(file: Path, key: str | None) -> Checkpoint:
     """A checkpoint; of a .keras file, the saved model's variables by their paths."""
     if file.suffix != ".keras":
-        return open_checkpoint(file)
+        return open_checkpoint(file, key=key)
     arrays = {v.path: keras.ops.convert_to_numpy(v) for v in load_saved(file).weights}
     tensors = {
         path: StoredTensor(array.shape, array.dtype, functools.partial(np.asarray, array))

@@ -20,6 +20,9 @@ from keras_vit.cli.output import file_size, json_option, print_json, working
 @labels_option
 @click.option("--numerics", metavar="timm|source", help="Whose arithmetic the model follows.")
 @click.option("--source", metavar="NAME", help="Whose tensor names the checkpoint has.")
+@click.option(
+    "--checkpoint-key", metavar="NAME", help="Entry of a torch training checkpoint: model_ema."
+)
 @click.option("--partial", is_flag=True, help="Load what fits; the rest is initialised.")
 @force_option
 @json_option
