@@ -38,17 +38,11 @@ class Kind:
     from_keras: Callable[[Array], Array]
 
 
-def _conv(weight: Array) -> Array:
-    return weight.transpose(2, 3, 1, 0)
-
-
 KINDS = {
     "vector": Kind(lambda a: a, lambda a: a),
     "linear": Kind(np.transpose, np.transpose),  # torch (out, in), Keras (in, out)
-    "conv": Kind(_conv, lambda a: a.transpose(3, 2, 0, 1)),  # torch OIHW, Keras HWIO
-    "patch": Kind(
-        _conv, lambda a: a.transpose(3, 2, 0, 1)
-    ),  # a conv that is resized with the patch
+    # torch OIHW, Keras HWIO; resized with the patch
+    "patch": Kind(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1)),
     "positions": Kind(lambda a: a, lambda a: a),  # (1, tokens, dim), resized with the grid
 }
 
