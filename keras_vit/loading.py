@@ -97,7 +97,7 @@ def load(
     arguments = merge_arguments(builder, card.arguments_for(numerics), changes)
     if names is None and card.labels and arguments["num_classes"] == card.num_classes:
         names = catalogue.labels(card.labels)
-    patch_resize = arguments.pop("patch_resize")
+    patch_resize = arguments.pop("patch_resize", None)
     config = ModelConfig(
         name=card.name,
         family=card.family,
@@ -253,8 +253,10 @@ def _layout(card: ModelCard, checkpoint: Checkpoint, source: str | None) -> tupl
     return source, layouts[source]
 
 
-def _geometry(model: VisionModel, card: ModelCard, patch_resize: str) -> Geometry:
-    """What resizing has to know; every family with position embeddings has a layer `embedding`."""
+def _geometry(model: VisionModel, card: ModelCard, patch_resize: str | None) -> Geometry:
+    """What resizing has to know. Without a layer `embedding` a family has no positions to resize."""
+    if not any(layer.name == "embedding" for layer in model.layers):
+        return Geometry(patch_resize=patch_resize)
     embedding = model.get_layer("embedding")
     size, patch = card.preprocessing.image_size, card.arguments["patch_size"]
     return Geometry(

@@ -22,18 +22,19 @@ class Geometry:
         file_grid: the grid that the catalogue states for the checkpoint.
         file_patch: the patch size that the catalogue states for the checkpoint.
         prefix: rows of the position embedding that stand before the patches'.
-        pos_resize, patch_resize: methods of `keras_vit.resize`.
+        pos_resize, patch_resize: methods of `keras_vit.resize`, or None in a family that resizes no
+            positions or no kernels, such as CvT.
     """
 
-    grid: tuple[int, int]
-    file_grid: tuple[int, int]
-    file_patch: tuple[int, int]
-    prefix: int
-    pos_resize: str
-    patch_resize: str
+    grid: tuple[int, int] = (0, 0)
+    file_grid: tuple[int, int] = (0, 0)
+    file_patch: tuple[int, int] = (0, 0)
+    prefix: int = 0
+    pos_resize: str | None = None
+    patch_resize: str | None = None
 
 
-def adapt_positions(array: Array, geometry: Geometry) -> tuple[Array, str | None]:
+def adapt_positions(array: Array, geometry: Geometry, method: str) -> tuple[Array, str | None]:
     """Resizes a position embedding (1, prefix + patches, dim) to the model's grid.
 
     Returns:
@@ -55,10 +56,10 @@ def adapt_positions(array: Array, geometry: Geometry) -> tuple[Array, str | None
     if file_grid == geometry.grid:
         return array, None
     grid = array[0, geometry.prefix :].reshape(*file_grid, -1)
-    grid = resize_grid(grid.astype(np.float32, copy=False), geometry.grid, geometry.pos_resize)
+    grid = resize_grid(grid.astype(np.float32, copy=False), geometry.grid, method)
     prefix = array[:, : geometry.prefix]
     rows = grid.reshape(1, math.prod(geometry.grid), -1)
-    return np.concatenate([prefix, rows], axis=1), geometry.pos_resize
+    return np.concatenate([prefix, rows], axis=1), method
 
 
 def adapt_patch_kernel(
@@ -73,7 +74,7 @@ def adapt_patch_kernel(
     if kernel.shape[2] != shape[2]:
         kernel = adapt_channels(kernel, shape[2])
         done.append("channels")
-    if kernel.shape[:2] != shape[:2]:
+    if kernel.shape[:2] != shape[:2] and geometry.patch_resize:
         size = (shape[0], shape[1])
         kernel = resample_patch_kernel(kernel.astype(np.float32), size, geometry.patch_resize)
         done.append(f"PI-resize {geometry.patch_resize}")

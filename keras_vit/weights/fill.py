@@ -11,9 +11,6 @@ from keras_vit.weights.checkpoint import Array, Checkpoint, check_finite, join_n
 from keras_vit.weights.name_map import Layout, Row
 from keras_vit.weights.report import LoadReport
 
-# Kinds whose shape may differ from the model's: they are resized.
-_RESIZED = ("positions", "patch")
-
 
 def fill(
     variables: Iterable[Any],
@@ -100,9 +97,22 @@ def _fits(
         found = layout.to_keras(row, _four_axes(row, stored, geometry)).shape
     except ValueError:  # not as many axes as the transposition needs
         return False
-    if row.kind in _RESIZED:
-        return len(found) == len(shape) and found[-1] == shape[-1]
+    kept = _kept_axes(row, geometry)
+    if kept is not None:
+        return len(found) == len(shape) and all(found[axis] == shape[axis] for axis in kept)
     return found == tuple(shape)
+
+
+def _kept_axes(row: Row, geometry: Geometry) -> tuple[int, ...] | None:
+    """The axes that must agree of a tensor that can be resized; None for the others.
+
+    Channels are adapted in every family, sizes where the family has a method for it.
+    """
+    if row.kind == "positions" and geometry.pos_resize:
+        return (-1,)
+    if row.kind == "patch":
+        return (-1,) if geometry.patch_resize else (0, 1, -1)
+    return None
 
 
 def _four_axes(row: Row, array: Array, geometry: Geometry) -> Array:
@@ -115,8 +125,8 @@ def _four_axes(row: Row, array: Array, geometry: Geometry) -> Array:
 def _adapt(
     row: Row, array: Array, shape: tuple[int, ...], geometry: Geometry
 ) -> tuple[Array, str | None]:
-    if row.kind == "positions":
-        return adapt_positions(array, geometry)
+    if row.kind == "positions" and geometry.pos_resize:
+        return adapt_positions(array, geometry, geometry.pos_resize)
     if row.kind == "patch":
         return adapt_patch_kernel(array, shape, geometry)
     return array, None
