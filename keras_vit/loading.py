@@ -19,7 +19,7 @@ from keras_vit.layers import skip_initialization
 from keras_vit.models.factory import build_model, builder_of, merge_arguments
 from keras_vit.models.model import VisionModel
 from keras_vit.weights.adapt import Geometry
-from keras_vit.weights.checkpoint import Checkpoint, StoredTensor
+from keras_vit.weights.checkpoint import Array, Checkpoint, StoredTensor
 from keras_vit.weights.files import open_checkpoint, write_safetensors
 from keras_vit.weights.fill import fill
 from keras_vit.weights.hub import fetch
@@ -115,11 +115,13 @@ def load(
         # What is read next needs no initial values; a new head, and what partial=True leaves, does.
         with skip_initialization(keep=None if partial else ("head",)):
             model = build_model(builder, config, dtype=dtype)
+        table = layout.for_model(variable.path for variable in model.weights)
         report = fill(
             model.weights,
-            checkpoint,
-            layout,
+            checkpoint.renamed(table.spelled),
+            table,
             _geometry(model, card, patch_resize),
+            arguments,
             source=origin,
             layout_name=layout_name,
             new_head="num_classes" in changes,
@@ -175,13 +177,16 @@ def save_weights(
     layouts = _layouts(catalogue.info(model.config.name))
     if layout not in layouts:
         raise UsageError(f"layout must be one of {', '.join(layouts)}. Received: {layout!r}")
-    tensors = {}
+    table = layouts[layout].for_model(variable.path for variable in model.weights)
+    tensors: dict[str, Any] = {}
     for variable in model.weights:
-        row = layouts[layout].find(variable.path)
+        row = table.find(variable.path)
         if row is None:
             raise UsageError(f"{layout} has no name for {variable.path}; export the model instead")
         array = keras.ops.convert_to_numpy(variable)
-        tensors[row.theirs] = layouts[layout].from_keras(row, array)
+        parts = table.from_keras(row, array, model.config.arguments)
+        tensors.update(zip(row.names, parts, strict=True))
+        tensors.update(table.constants_beside(variable.path))
     write_safetensors(path, tensors, {"format": "pt"})
     return path
 
@@ -233,12 +238,17 @@ def _open_weights(file: Path, key: str | None) -> Checkpoint:
     """A checkpoint; of a .keras file, the saved model's variables by their paths."""
     if file.suffix != ".keras":
         return open_checkpoint(file, key=key)
-    arrays = {v.path: keras.ops.convert_to_numpy(v) for v in load_saved(file).weights}
+    arrays = {v.path: _real(keras.ops.convert_to_numpy(v)) for v in load_saved(file).weights}
     tensors = {
         path: StoredTensor(array.shape, array.dtype, functools.partial(np.asarray, array))
         for path, array in arrays.items()
     }
     return Checkpoint(file, "keras", tensors, {}, (), lambda: None)
+
+
+def _real(array: Array) -> Array:
+    """bfloat16, which is no number to NumPy, as float32."""
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
 def _layout(card: ModelCard, checkpoint: Checkpoint, source: str | None) -> tuple[str, Layout]:

@@ -1,6 +1,8 @@
 """From an open checkpoint into a model's variables, tensor by tensor, strictly."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,17 @@ import numpy as np
 from keras_vit.errors import CheckpointError
 from keras_vit.weights.adapt import Geometry, adapt_patch_kernel, adapt_positions
 from keras_vit.weights.checkpoint import Array, Checkpoint, check_finite, join_names
-from keras_vit.weights.name_map import Layout, Row
+from keras_vit.weights.name_map import KINDS, Arguments, Layout, Row
 from keras_vit.weights.report import LoadReport
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A variable, its row, and the shape that each of the row's tensors should have."""
+
+    variable: Any
+    row: Row
+    shapes: tuple[tuple[int, ...], ...]
 
 
 def fill(
@@ -17,6 +28,7 @@ def fill(
     checkpoint: Checkpoint,
     layout: Layout,
     geometry: Geometry,
+    arguments: Arguments,
     *,
     source: str,
     layout_name: str,
@@ -27,107 +39,142 @@ def fill(
 
     Args:
         variables: Keras variables; their paths are looked up in the layout.
-        checkpoint: open for reading.
+        checkpoint: open for reading, its names spelled as the layout's table has them.
         layout: whose names the checkpoint has; layout_name: what to call it in the report.
         geometry: the model's and the checkpoint's sizes.
+        arguments: the model builder's, such as `num_heads`.
         source: what to call the checkpoint in the report.
         new_head: a classifier that is missing or of another shape keeps its initialisation, since the
             caller asked for a number of classes.
         partial: so does any tensor that is missing or of another shape, and unused ones are no error.
 
     Raises:
-        CheckpointError: for a tensor that is missing, unused, of another shape or not finite. Names and
-            shapes are checked before anything is assigned.
+        CheckpointError: for a tensor that is missing, unused, of another shape, not of real numbers or
+            not finite. All but the last are checked before anything is assigned.
     """
-    pairs, unnamed = _pairs(variables, layout)
-    missing = [row.theirs for _, row in pairs if row.theirs not in checkpoint]
+    pairs, unnamed = _pairs(variables, layout, arguments)
+    missing = [name for pair in pairs for name in pair.row.names if name not in checkpoint]
     misfits = [
-        (variable, row)
-        for variable, row in pairs
-        if row.theirs in checkpoint and not _fits(checkpoint, layout, row, variable.shape, geometry)
+        (name, shape, pair)
+        for pair in pairs
+        for name, shape in zip(pair.row.names, pair.shapes, strict=True)
+        if name in checkpoint and not _fits(checkpoint, layout, pair, name, shape, geometry)
     ]
-    wrong = {row.theirs for _, row in misfits} | set(missing)
+    wrong = {name for name, _, _ in misfits} | set(missing)
     if new_head and any(layout.is_head(name) for name in wrong):
-        wrong |= {row.theirs for _, row in pairs if layout.is_head(row.theirs)}
-    used = {row.theirs for _, row in pairs}
+        wrong |= {name for pair in pairs for name in pair.row.names if layout.is_head(name)}
+    used = {name for pair in pairs for name in pair.row.names}
     unused = [name for name in checkpoint.tensors if name not in used]
+    excused: Callable[[str], bool] = layout.is_head if new_head else (lambda name: False)
     if not partial:
-        excused = layout.is_head if new_head else (lambda name: False)
         _check_names(
             checkpoint,
             [name for name in missing if not excused(name)] + unnamed,
             [name for name in unused if not (excused(name) or layout.is_ignored(name))],
         )
-        _check_shapes(checkpoint, layout, [pair for pair in misfits if not excused(pair[1].theirs)])
+        _check_shapes(checkpoint, layout, [m for m in misfits if not excused(m[0])])
+    read = [pair for pair in pairs if wrong.isdisjoint(pair.row.names)]
+    _check_dtypes(checkpoint, [name for pair in read for name in pair.row.names])
     loaded, resized = [], []
-    for variable, row in pairs:
-        if row.theirs in wrong:
-            continue
-        array = checkpoint.read(row.theirs)
-        check_finite(checkpoint.path, row.theirs, array)
-        turned = layout.to_keras(row, _four_axes(row, array, geometry))
-        fitted, method = _adapt(row, turned, tuple(variable.shape), geometry)
-        variable.assign(fitted)
-        loaded.append(row.theirs)
+    for pair in read:
+        turned = _read(checkpoint, layout, pair, geometry)
+        shape = tuple(pair.variable.shape)
+        fitted, method = _adapt(pair.row, turned, shape, geometry)
+        pair.variable.assign(fitted)
+        loaded.extend(pair.row.names)
         if method:
-            resized.append((row.theirs, turned.shape, fitted.shape, method))
+            resized.append((pair.row.names[0], turned.shape, fitted.shape, method))
     return LoadReport(
         source=source,
         layout=layout_name,
         loaded=tuple(loaded),
         resized=tuple(resized),
-        reinitialised=tuple(variable.path for variable, row in pairs if row.theirs in wrong),
+        reinitialised=tuple(pair.variable.path for pair in pairs if pair not in read),
         unused=tuple(unused),
     )
 
 
-def _pairs(variables: Iterable[Any], layout: Layout) -> tuple[list[tuple[Any, Row]], list[str]]:
+def _pairs(
+    variables: Iterable[Any], layout: Layout, arguments: Arguments
+) -> tuple[list[_Pair], list[str]]:
     """Each variable with its row, and the paths that the layout has no name for."""
-    found = [(variable, layout.find(variable.path)) for variable in variables]
-    pairs = [(variable, row) for variable, row in found if row is not None]
-    return pairs, [variable.path for variable, row in found if row is None]
+    pairs, unnamed = [], []
+    for variable in variables:
+        row = layout.find(variable.path)
+        if row is None:
+            unnamed.append(variable.path)
+            continue
+        nothing = np.broadcast_to(np.float32(0), tuple(variable.shape))
+        parts = layout.from_keras(row, nothing, arguments)
+        pairs.append(_Pair(variable, row, tuple(part.shape for part in parts)))
+    return pairs, unnamed
 
 
 def _fits(
-    checkpoint: Checkpoint, layout: Layout, row: Row, shape: tuple[int, ...], geometry: Geometry
+    checkpoint: Checkpoint,
+    layout: Layout,
+    pair: _Pair,
+    name: str,
+    shape: tuple[int, ...],
+    geometry: Geometry,
 ) -> bool:
-    """Whether the stored tensor has the variable's shape, or can be resized to it."""
-    stored = np.broadcast_to(np.float32(0), checkpoint.shape(row.theirs))
-    try:
-        found = layout.to_keras(row, _four_axes(row, stored, geometry)).shape
-    except ValueError:  # not as many axes as the transposition needs
+    """Whether the stored tensor has the shape that it should, or can be resized to it."""
+    stored, kind = checkpoint.shape(name), KINDS[pair.row.kind]
+    if stored == shape:
+        return True
+    if kind.loose and not layout.keras_arrays:
+        return _without_ones(stored) == _without_ones(shape)
+    if kind.resized is None:
         return False
-    kept = _kept_axes(row, geometry)
-    if kept is not None:
-        return len(found) == len(shape) and all(found[axis] == shape[axis] for axis in kept)
-    return found == tuple(shape)
+    nothing = _four_axes(pair.row, np.broadcast_to(np.float32(0), stored), geometry)
+    if nothing.ndim != len(shape):
+        return False
+    found, wanted = layout.to_keras(pair.row, [nothing]).shape, tuple(pair.variable.shape)
+    free = _free_axes(kind.resized, geometry)
+    return all(axis in free or found[axis] == wanted[axis] for axis in range(len(wanted)))
 
 
-def _kept_axes(row: Row, geometry: Geometry) -> tuple[int, ...] | None:
-    """The axes that must agree of a tensor that can be resized; None for the others.
+def _free_axes(resized: str, geometry: Geometry) -> tuple[int, ...]:
+    """The axes of a variable that may differ in the checkpoint.
 
     Channels are adapted in every family, sizes where the family has a method for it.
     """
-    if row.kind == "positions" and geometry.pos_resize:
-        return (-1,)
-    if row.kind == "patch":
-        return (-1,) if geometry.patch_resize else (0, 1, -1)
-    return None
+    if resized == "positions":
+        return (1,) if geometry.pos_resize else ()
+    return (0, 1, 2) if resized == "patch" and geometry.patch_resize else (2,)
+
+
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [side for side in shape if side != 1]
+
+
+def _read(checkpoint: Checkpoint, layout: Layout, pair: _Pair, geometry: Geometry) -> Array:
+    """The variable's array, as large as the checkpoint has it."""
+    arrays = []
+    for name, shape in zip(pair.row.names, pair.shapes, strict=True):
+        array = checkpoint.read(name)
+        check_finite(checkpoint.path, name, array)
+        loose = array.size == math.prod(shape) and KINDS[pair.row.kind].loose
+        arrays.append(array.reshape(shape) if loose else _four_axes(pair.row, array, geometry))
+    return layout.to_keras(pair.row, arrays)
 
 
 def _four_axes(row: Row, array: Array, geometry: Geometry) -> Array:
     """Old timm files hold the patch kernel as a matrix (dim, channels * height * width)."""
     if row.kind == "patch" and array.ndim == 2:
-        return array.reshape(array.shape[0], -1, *geometry.file_patch)
+        pixels = math.prod(geometry.file_patch)
+        if array.shape[1] % pixels == 0:
+            return array.reshape(array.shape[0], -1, *geometry.file_patch)
     return array
 
 
 def _adapt(
     row: Row, array: Array, shape: tuple[int, ...], geometry: Geometry
 ) -> tuple[Array, str | None]:
-    if row.kind == "positions" and geometry.pos_resize:
+    resized = KINDS[row.kind].resized
+    if resized == "positions" and geometry.pos_resize:
         return adapt_positions(array, geometry, geometry.pos_resize)
-    if row.kind == "patch":
+    if resized in ("patch", "channels"):
         return adapt_patch_kernel(array, shape, geometry)
     return array, None
 
@@ -145,17 +192,27 @@ def _check_names(checkpoint: Checkpoint, missing: list[str], unused: list[str]) 
         )
 
 
-def _check_shapes(checkpoint: Checkpoint, layout: Layout, misfits: list[tuple[Any, Row]]) -> None:
+def _check_shapes(
+    checkpoint: Checkpoint, layout: Layout, misfits: list[tuple[str, tuple[int, ...], _Pair]]
+) -> None:
     if not misfits:
         return
-    variable, row = misfits[0]
-    stored, wanted = checkpoint.shape(row.theirs), tuple(variable.shape)
-    if layout.is_head(row.theirs):
-        classes = stored[-1] if layout.keras_arrays else stored[0]
-        remedy = f"pass num_classes={classes}"
-    else:
-        remedy = "it is the checkpoint of another model, or pass partial=True to load what fits"
+    name, shape, pair = misfits[0]
+    stored = checkpoint.shape(name)
+    remedy = "it is the checkpoint of another model, or pass partial=True to load what fits"
+    if layout.is_head(name) and len(stored) == len(shape):
+        stand_in = np.broadcast_to(np.float32(0), stored)
+        remedy = f"pass num_classes={layout.to_keras(pair.row, [stand_in]).shape[-1]}"
     raise CheckpointError(
-        f"{checkpoint.path}: {row.theirs} has the shape {stored}, the model's {variable.path} "
-        f"{wanted}: {remedy}"
+        f"{checkpoint.path}: {name} has the shape {stored}, the model's {pair.variable.path} wants "
+        f"{shape}: {remedy}"
     )
+
+
+def _check_dtypes(checkpoint: Checkpoint, names: list[str]) -> None:
+    for name in names:
+        if checkpoint.dtype(name).kind != "f":
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} holds {checkpoint.dtype(name)}, not real numbers: "
+                "the file is damaged, or quantized by another library"
+            )

@@ -5,7 +5,7 @@ kind says how the array differs; `KINDS` has the functions.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,37 +13,127 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Arguments = Mapping[str, Any]
+
+# A number in a name: `{}` as it is, `{+1}` one more, `{+1:02d}` one more and in that format.
+_PLACEHOLDER = re.compile(r"\{(?:\+(\d+))?(?::(\w+))?\}")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor, or one a block where the names hold `{}`.
+    """One variable, or one a block where the names hold numbers.
 
     Attributes:
         ours: the path of a Keras variable, such as `"blocks_{}/attn/qkv/kernel"`.
-        theirs: the name in the checkpoint, such as `"blocks.{}.attn.qkv.weight"`.
+        theirs: the name in the checkpoint, such as `"blocks.{}.attn.qkv.weight"`, whose numbers are
+            those of `ours` in their order. `{+1:02d}` is such a number plus one, in that format. Several
+            names are parts that stand side by side along the variable's last axis: query, key, value.
         kind: a name in `KINDS`.
     """
 
     ours: str
-    theirs: str
+    theirs: str | tuple[str, ...]
     kind: str = "vector"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`theirs`, always as a tuple."""
+        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+
+    def match(self, path: str) -> "Row | None":
+        """The row of one variable, its numbers filled in; None if it is not this row's."""
+        found = re.fullmatch(_pattern(self.ours), path)
+        if found is None:
+            return None
+        return Row(path, tuple(_fill(name, found.groups()) for name in self.names), self.kind)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that a library wants and the model has no variable for; not read, and always written.
+
+    Attributes:
+        beside: the path of the variable that it is written beside.
+        theirs: its name, with numbers as in `Row`.
+        value: what is written.
+    """
+
+    beside: str
+    theirs: str
+    value: Array
+
+
+# torch's BatchNorm counts the batches that it has seen. Keras' does not, and nothing depends on it.
+NO_BATCHES = np.zeros((), np.int64)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a tensor's array is turned on its way in and out; the two undo each other."""
+    """How a tensor's array is turned on its way in and out; the two undo each other.
+
+    Attributes:
+        to_keras: from the checkpoint's array. from_keras: from the variable's, or its part, with the
+            builder's arguments.
+        resized: how an array of another shape can be made to fit: `"positions"`, `"patch"` (both its
+            size and its channels) or `"channels"`; None if it cannot.
+        loose: whether axes of length 1 may be missing or too many in the checkpoint.
+    """
 
     to_keras: Callable[[Array], Array]
-    from_keras: Callable[[Array], Array]
+    from_keras: Callable[[Array, Arguments], Array]
+    resized: str | None = None
+    loose: bool = False
 
+
+def _same(array: Array, arguments: Arguments | None = None) -> Array:
+    return array
+
+
+def _permuted(*axes: int) -> tuple[Callable[[Array], Array], Callable[[Array, Arguments], Array]]:
+    back = tuple(int(axis) for axis in np.argsort(axes))
+    return lambda array: array.transpose(axes), lambda array, arguments: array.transpose(back)
+
+
+def _heads(array: Array, arguments: Arguments) -> Array:
+    """(..., heads * width) as (..., heads, width)."""
+    return array.reshape(*array.shape[:-1], arguments["num_heads"], -1)
+
+
+def _heads_in_front(array: Array, arguments: Arguments) -> Array:
+    """(heads * width, dim) as (heads, width, dim)."""
+    return array.reshape(arguments["num_heads"], -1, array.shape[-1])
+
+
+_OIHW = _permuted(2, 3, 1, 0)
 
 KINDS = {
-    "vector": Kind(lambda a: a, lambda a: a),
-    "linear": Kind(np.transpose, np.transpose),  # torch (out, in), Keras (in, out)
-    # torch OIHW, Keras HWIO; resized with the patch
-    "patch": Kind(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1)),
-    "positions": Kind(lambda a: a, lambda a: a),  # (1, tokens, dim), resized with the grid
+    # torch's arrays
+    "vector": Kind(_same, _same),
+    "linear": Kind(*_permuted(1, 0)),  # (out, in) to (in, out)
+    "pointwise": Kind(  # a 1x1 convolution (out, in, 1, 1) to (in, out)
+        lambda a: a.reshape(a.shape[:2]).T, lambda a, _: a.T[:, :, None, None], loose=True
+    ),
+    "conv": Kind(*_OIHW),
+    "first_conv": Kind(*_OIHW, resized="channels"),
+    "patch": Kind(*_OIHW, resized="patch"),
+    "depthwise": Kind(*_permuted(2, 3, 0, 1)),  # (C, 1, h, w) to (h, w, C, 1)
+    "positions": Kind(_same, _same, resized="positions"),  # (1, tokens, dim)
+    # Google's .npz arrays, most of which lie as Keras' do
+    "same": Kind(_same, _same),
+    "same_pointwise": Kind(  # (1, 1, in, out) to (in, out)
+        lambda a: a.reshape(a.shape[-2:]), lambda a, _: a[None, None], loose=True
+    ),
+    "same_first_conv": Kind(_same, _same, resized="channels"),
+    "same_patch": Kind(_same, _same, resized="patch"),
+    "squeezed": Kind(  # (1, 1, 1, C) to (C,)
+        lambda a: a.reshape(-1), lambda a, _: a[None, None, None], loose=True
+    ),
+    "heads": Kind(  # (dim, heads, width) or (heads, width), last two axes in one
+        lambda a: a.reshape(*a.shape[:-2], -1), _heads
+    ),
+    "heads_out": Kind(  # (heads, width, dim), first two axes in one
+        lambda a: a.reshape(-1, a.shape[-1]), _heads_in_front
+    ),
 }
 
 
@@ -55,47 +145,99 @@ class Layout:
         rows: the table.
         heads: prefixes of the tensors that belong to a classifier.
         ignored: patterns of tensors that the source library drops too.
+        constants: tensors that are written although the model has none, and not read.
+        renames: (pattern, replacement) pairs of `re.sub`, which bring other spellings of a checkpoint's
+            names, such as a newer version's, to those of the table; applied in turn, on the way in.
+        numerics: whose arithmetic a checkpoint with these names was made for, where it is not that of
+            the catalogue entry: `"source"` or `"timm"`.
+        variants: tables for models that this one lacks names for, such as those of another class.
         keras_arrays: whether the arrays are laid out as Keras' already.
     """
 
     rows: tuple[Row, ...]
     heads: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+    numerics: str | None = None
+    variants: tuple["Layout", ...] = ()
     keras_arrays: bool = False
 
-    def to_keras(self, row: Row, array: Array) -> Array:
-        """The checkpoint's array as Keras lays it out."""
-        return array if self.keras_arrays else KINDS[row.kind].to_keras(array)
+    def to_keras(self, row: Row, arrays: Sequence[Array]) -> Array:
+        """The variable's array from those of `row.names`."""
+        if self.keras_arrays:
+            return arrays[0]
+        turned = [KINDS[row.kind].to_keras(array) for array in arrays]
+        return turned[0] if len(turned) == 1 else np.concatenate(turned, axis=-1)
 
-    def from_keras(self, row: Row, array: Array) -> Array:
-        """The inverse of `to_keras`."""
-        return array if self.keras_arrays else KINDS[row.kind].from_keras(array)
+    def from_keras(self, row: Row, array: Array, arguments: Arguments) -> list[Array]:
+        """The inverse of `to_keras`; `arguments` are the model builder's."""
+        if self.keras_arrays:
+            return [array]
+        parts = [array] if len(row.names) == 1 else np.split(array, len(row.names), axis=-1)
+        return [KINDS[row.kind].from_keras(part, arguments) for part in parts]
 
     def by_path(self) -> "Layout":
         """The layout of a model's own arrays, called by their variable paths."""
-        rows = tuple(Row(row.ours, row.ours, row.kind) for row in self.rows)
-        heads = tuple(
-            {row.ours.split("/")[0] + "/" for row in self.rows if self.is_head(row.theirs)}
-        )
-        return Layout(rows, heads, keras_arrays=True)
+        tables = (self, *self.variants)
+        rows = tuple(Row(row.ours, row.ours, row.kind) for table in tables for row in table.rows)
+        heads = {
+            row.ours.split("/")[0] + "/"
+            for table in tables
+            for row in table.rows
+            if table.is_head(row.names[0])
+        }
+        return Layout(rows, tuple(heads), keras_arrays=True)
+
+    def for_model(self, paths: Iterable[str]) -> "Layout":
+        """This layout, or its first variant that has a name for each of a model's variables."""
+        paths = list(paths)
+        tables = (self, *self.variants)
+        return next((table for table in tables if all(map(table.find, paths))), self)
 
     def find(self, path: str) -> Row | None:
         """The row of a variable path, its numbers filled in; None if the table lacks it."""
-        for row in self.rows:
-            match = re.fullmatch(re.escape(row.ours).replace(r"\{\}", r"(\d+)"), path)
-            if match:
-                return Row(path, row.theirs.format(*match.groups()), row.kind)
-        return None
+        return next((row for row in (row.match(path) for row in self.rows) if row), None)
+
+    def constants_beside(self, path: str) -> dict[str, Array]:
+        """The constants that are written beside a variable, by name."""
+        found = ((Row(c.beside, c.theirs).match(path), c.value) for c in self.constants)
+        return {row.names[0]: value for row, value in found if row is not None}
+
+    def spelled(self, name: str) -> str:
+        """A checkpoint's name in the table's spelling."""
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
 
     def is_head(self, name: str) -> bool:
         """Whether a tensor of the checkpoint belongs to a classifier."""
         return name.startswith(self.heads)
 
     def is_ignored(self, name: str) -> bool:
-        """Whether the source library drops this tensor too."""
-        return any(re.fullmatch(pattern, name) for pattern in self.ignored)
+        """Whether the source library drops this tensor too, or the table writes it by itself."""
+        patterns = (*self.ignored, *(_pattern(constant.theirs) for constant in self.constants))
+        return any(re.fullmatch(pattern, name) for pattern in patterns)
 
     def count_known(self, names: Iterable[str]) -> int:
-        """How many of a checkpoint's names are in the table."""
-        known = "|".join(re.escape(row.theirs).replace(r"\{\}", r"\d+") for row in self.rows)
-        return sum(re.fullmatch(known, name) is not None for name in names)
+        """How many of a checkpoint's names are in the table, or in the variant that knows most."""
+        known = "|".join(_pattern(name) for row in self.rows for name in row.names)
+        names = list(names)
+        here = sum(re.fullmatch(known, self.spelled(name)) is not None for name in names)
+        return max([here, *(variant.count_known(names) for variant in self.variants)])
+
+
+def _pattern(name: str) -> str:
+    """A regular expression for a name with numbers, with a group for each."""
+    pieces = re.split(r"\{[^}]*\}", name)
+    return r"(\d+)".join(re.escape(piece) for piece in pieces)
+
+
+def _fill(name: str, numbers: Sequence[str]) -> str:
+    """The name with its placeholders replaced by the numbers, in their order."""
+    values = iter(numbers)
+
+    def one(found: re.Match[str]) -> str:
+        return format(int(next(values)) + int(found[1] or 0), found[2] or "d")
+
+    return _PLACEHOLDER.sub(one, name)
