@@ -16,6 +16,7 @@ _PUBLIC = {
     "info": "catalogue",
     "load": "loading",
     "save_weights": "loading",
+    "attention_scores": "models.attention_scores",
     "convert": "converting",
     "train": "training",
     "evaluate": "training",

@@ -9,19 +9,35 @@ import keras
 @keras.saving.register_keras_serializable("keras_vit")
 def gelu(x: Any) -> Any:
     """The exact GELU, `x Phi(x)` (arXiv:1606.08415): timm's and torch's default."""
-    return keras.ops.gelu(x, approximate=False)
+    if keras.backend.backend() == "torch":
+        return keras.ops.gelu(x, approximate=False)
+    # Keras' exact form is erfc on the other backends, at twice this one's cost (benchmarks/README.md).
+    wide = _wide(x)
+    return keras.ops.cast(0.5 * wide * (1.0 + keras.ops.erf(wide * 0.5**0.5)), x.dtype)
 
 
 @keras.saving.register_keras_serializable("keras_vit")
 def gelu_tanh(x: Any) -> Any:
     """The tanh form, at most 4.7e-4 from the exact one: flax' default, so Google's ViT weights."""
-    return keras.ops.gelu(x, approximate=True)
+    return keras.ops.cast(keras.ops.gelu(_wide(x), approximate=True), x.dtype)
 
 
 @keras.saving.register_keras_serializable("keras_vit")
 def quick_gelu(x: Any) -> Any:
     """`x sigmoid(1.702 x)`, at most 2.0e-2 from the exact form: OpenAI's CLIP and CvT."""
-    return x * keras.ops.sigmoid(1.702 * x)
+    wide = _wide(x)
+    return keras.ops.cast(wide * keras.ops.sigmoid(1.702 * wide), x.dtype)
+
+
+def _wide(x: Any) -> Any:
+    """`x` in at least float32, but for torch, whose kernels widen inside.
+
+    Elsewhere each step of a formula in bfloat16 widens and rounds by itself, which takes two to three
+    times as long as one cast at either end (benchmarks/README.md), and is less exact.
+    """
+    if keras.backend.backend() == "torch":
+        return x
+    return keras.ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.composite import dtype_config, part_policy
+from keras_vit.layers.drop_path import dropped
 from keras_vit.layers.initializers import WeightInit
 
 
@@ -25,7 +26,12 @@ class Attention(keras.layers.Layer):
         proj_drop_rate: dropout after the output projection.
         weight_init: `"timm"` or `"jax"`.
 
-    Input and output shape: `(batch, tokens, dim)`.
+    Call arguments:
+        inputs: `(batch, tokens, dim)`.
+        return_attention_scores: whether the softmax's `(batch, num_heads, tokens, tokens)`, queries
+            before keys, in float32, come as a second output.
+
+    Output shape: that of the input.
     """
 
     def __init__(
@@ -83,7 +89,9 @@ class Attention(keras.layers.Layer):
         for norm in self.norms:
             norm.build((*input_shape[:-1], self.num_heads, self.head_dim))
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(
+        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+    ) -> Any:
         batch, tokens, dim = ops.shape(inputs)
         heads = (batch, tokens, self.num_heads, self.head_dim)
         query, key, value = (
@@ -91,21 +99,36 @@ class Attention(keras.layers.Layer):
         )
         if self.norms:
             query, key = self.norms[0](query), self.norms[1](key)
-        mixed = self._attend(query, key, value, training)
-        return self.proj_drop(
-            self.proj(ops.reshape(mixed, (batch, tokens, dim))), training=training
-        )
+        fused = keras.backend.backend() == "torch" and not (training and self.attn_drop.rate)
+        if fused and not return_attention_scores:
+            # torch's kernel, which accumulates in float32. On the other backends this operation is
+            # slower than the lines of `_attend` (benchmarks/README.md, "Attention").
+            mixed, scores = ops.dot_product_attention(query, key, value), None
+        else:
+            mixed, scores = self._attend(query, key, value, training)
+        mixed = self.proj(ops.reshape(mixed, (batch, tokens, dim)))
+        mixed = dropped(self.proj_drop, mixed, training)
+        return (mixed, scores) if return_attention_scores else mixed
 
-    def _attend(self, query: Any, key: Any, value: Any, training: bool | None) -> Any:
-        """Queries, keys and values `(batch, tokens, heads, head_dim)` to mixed values, the same shape."""
+    def _attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
+        """Queries, keys, values `(batch, tokens, heads, head_dim)` to mixed values and the softmax."""
         query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
-        scores = ops.matmul(query * self.head_dim**-0.5, ops.swapaxes(key, -2, -1))
-        weights = ops.softmax(ops.cast(scores, "float32"), axis=-1)
-        weights = self.attn_drop(ops.cast(weights, value.dtype), training=training)
-        return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        logits = ops.matmul(query * self.head_dim**-0.5, ops.swapaxes(key, -2, -1))
+        scores = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        weights = dropped(self.attn_drop, ops.cast(scores, value.dtype), training)
+        return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3)), scores
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
+
+    def compute_output_spec(
+        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+    ) -> Any:
+        mixed = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        if not return_attention_scores:
+            return mixed
+        batch, tokens, _ = inputs.shape
+        return mixed, keras.KerasTensor((batch, self.num_heads, tokens, tokens), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -16,3 +16,11 @@ def drop_path(rate: float, name: str, dtype: Any = None) -> keras.layers.Layer:
         dtype: dtype policy.
     """
     return keras.layers.Dropout(rate, noise_shape=(None, 1, 1), name=name, dtype=dtype)
+
+
+def dropped(dropout: keras.layers.Dropout, x: Any, training: bool | None) -> Any:
+    """`dropout(x)`, without the call where it changes nothing.
+
+    Calling a Keras layer costs the eager PyTorch backend more time than a small tensor's arithmetic.
+    """
+    return dropout(x, training=training) if training and dropout.rate else x

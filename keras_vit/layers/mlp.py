@@ -6,6 +6,7 @@ import keras
 
 from keras_vit.layers.activations import activation
 from keras_vit.layers.composite import dtype_config, part_policy
+from keras_vit.layers.drop_path import dropped
 from keras_vit.layers.initializers import WeightInit
 
 
@@ -61,8 +62,8 @@ class MLP(keras.layers.Layer):
         self.fc2.build((*input_shape[:-1], self.hidden_dim))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        hidden = self.drop1(self.fc1(inputs), training=training)
-        return self.drop2(self.fc2(hidden), training=training)
+        hidden = dropped(self.drop1, self.fc1(inputs), training)
+        return dropped(self.drop2, self.fc2(hidden), training)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape

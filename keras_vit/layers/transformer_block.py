@@ -6,7 +6,7 @@ import keras
 
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.composite import dtype_config
-from keras_vit.layers.drop_path import drop_path
+from keras_vit.layers.drop_path import drop_path, dropped
 from keras_vit.layers.layer_scale import LayerScale
 from keras_vit.layers.mlp import MLP
 
@@ -27,7 +27,11 @@ class TransformerBlock(keras.layers.Layer):
         drop_path_rate: probability with which each branch of a sample is dropped in training.
         weight_init: `"timm"` or `"jax"`.
 
-    Input and output shape: `(batch, tokens, dim)`.
+    Call arguments:
+        inputs: `(batch, tokens, dim)`.
+        return_attention_scores: as in `Attention`.
+
+    Output shape: that of the input.
     """
 
     def __init__(
@@ -96,16 +100,29 @@ class TransformerBlock(keras.layers.Layer):
         for part in self.parts:
             part.build(input_shape)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        x = self.attn(self.norm1(inputs), training=training)
+    def call(
+        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+    ) -> Any:
+        x = self.norm1(inputs)
+        scores = None
+        if return_attention_scores:
+            x, scores = self.attn(x, training=training, return_attention_scores=True)
+        else:
+            x = self.attn(x, training=training)
         x = x if self.ls1 is None else self.ls1(x)
-        inputs = inputs + self.drop_path1(x, training=training)
+        inputs = inputs + dropped(self.drop_path1, x, training)
         x = self.mlp(self.norm2(inputs), training=training)
         x = x if self.ls2 is None else self.ls2(x)
-        return inputs + self.drop_path2(x, training=training)
+        outputs = inputs + dropped(self.drop_path2, x, training)
+        return (outputs, scores) if return_attention_scores else outputs
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
+
+    def compute_output_spec(
+        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+    ) -> Any:
+        return self.attn.compute_output_spec(inputs, training, return_attention_scores)
 
     def get_config(self) -> dict[str, Any]:
         return {

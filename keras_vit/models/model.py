@@ -1,6 +1,6 @@
 """The model that keras_vit hands out: a Functional Keras model that knows where it comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
@@ -66,6 +66,14 @@ class VisionModel(keras.Model):
         if self._config is None:
             raise UsageError("this model has no configuration, so its preprocessing is not known")
         return Preprocess(**self._config.preprocessing.to_dict())
+
+    def reset_classifier(
+        self, num_classes: int, labels: Sequence[str] | None = None
+    ) -> "VisionModel":
+        """A new model with copies of these weights and a new classifier; see `models.editing`."""
+        from keras_vit.models.editing import reset_classifier
+
+        return reset_classifier(self, num_classes, labels)
 
     def export(
         self, filepath: Any, format: str = "tf_saved_model", verbose: Any = None, **kwargs: Any
