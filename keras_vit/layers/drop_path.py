@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 
-def drop_path(rate: float, name: str, dtype: Any = None) -> keras.layers.Layer:
+def drop_path(rate: float, name: str, dtype: Any = None, axes: int = 3) -> keras.layers.Layer:
     """Drops a residual branch of whole samples and scales the rest by 1 / (1 - rate).
 
     It is Keras' Dropout with one mask value a sample, as timm/layers/drop.py `DropPath`.
@@ -14,8 +14,10 @@ def drop_path(rate: float, name: str, dtype: Any = None) -> keras.layers.Layer:
         rate: probability of dropping, in [0, 1).
         name: layer name.
         dtype: dtype policy.
+        axes: of the input, the batch's too: 3 for tokens, 4 for feature maps.
     """
-    return keras.layers.Dropout(rate, noise_shape=(None, 1, 1), name=name, dtype=dtype)
+    noise_shape = (None, *(1,) * (axes - 1))
+    return keras.layers.Dropout(rate, noise_shape=noise_shape, name=name, dtype=dtype)
 
 
 def dropped(dropout: keras.layers.Dropout, x: Any, training: bool | None) -> Any:

@@ -49,6 +49,20 @@ def _torch_conv(shape: tuple[int, ...]) -> keras.initializers.Initializer:
     return keras.initializers.RandomUniform(-(fan_in**-0.5), fan_in**-0.5)
 
 
+def _torch_depthwise(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+    """The same for one input channel an output: a depthwise kernel (height, width, channels, 1)."""
+    return _torch_conv((*shape[:2], 1))
+
+
+def _he_fan_out(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+    """torch's kaiming_normal_(mode="fan_out", nonlinearity="relu")."""
+    return keras.initializers.RandomNormal(stddev=(2 / (shape[0] * shape[1] * shape[3])) ** 0.5)
+
+
+def _ones(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+    return keras.initializers.Ones()
+
+
 def _zeros(shape: tuple[int, ...]) -> keras.initializers.Initializer:
     return keras.initializers.Zeros()
 
@@ -68,6 +82,8 @@ _SCHEMES: dict[str, dict[str, Callable[[tuple[int, ...]], keras.initializers.Ini
         "token": _normal(1e-6),
         "dist_token": _normal(0.02),
         "head": _normal(0.02),
+        "conv": _he_fan_out,
+        "last_norm": _ones,
     },
     "jax": {
         "kernel": _glorot_columns(1),
@@ -78,7 +94,22 @@ _SCHEMES: dict[str, dict[str, Callable[[tuple[int, ...]], keras.initializers.Ini
         "token": _zeros,
         "dist_token": _zeros,
         "head": _zeros,
+        "conv": _lecun_normal,
+        "last_norm": _zeros,
     },
+    # microsoft/CvT lib/models/cls_cvt.py: its convolutions keep torch's default.
+    "cvt": {
+        "kernel": _normal(0.02),
+        "mlp_bias": _zeros,
+        "patch": _torch_conv,
+        "depthwise": _torch_depthwise,
+        "pos_embed": _normal(0.02),
+        "token": _normal(0.02),
+        "head": _normal(0.02),
+    },
+    # Of BiT alone: timm/models/resnetv2.py, and bit_pytorch/models.py with `zero_head`.
+    "timm_resnetv2": {"conv": _he_fan_out, "head": _normal(0.01)},
+    "bit": {"conv": _torch_conv, "head": _zeros},
 }
 SCHEMES = tuple(_SCHEMES)
 
@@ -88,9 +119,10 @@ class WeightInit(keras.initializers.Initializer):
     """The initial value of one weight.
 
     Args:
-        scheme: `"timm"` or `"jax"`.
+        scheme: `"timm"`, `"jax"`, or of BiT `"timm_resnetv2"` or `"bit"`.
         role: what the weight is: `"kernel"`, `"qkv"`, `"mlp_bias"`, `"patch"`, `"pos_embed"`, `"token"`,
-            `"dist_token"` or `"head"`.
+            `"dist_token"`, `"head"`, `"conv"` (a standardised convolution's kernel) or `"last_norm"` (the
+            scale that ends a residual branch).
     """
 
     def __init__(self, scheme: str, role: str) -> None:

@@ -1,4 +1,4 @@
-"""Token sequences to one vector an image."""
+"""Token sequences and feature maps to one vector an image."""
 
 from typing import Any
 
@@ -49,3 +49,33 @@ class TokenPool(keras.layers.Layer):
             "num_prefix_tokens": self.num_prefix_tokens,
             "index": self.index,
         }
+
+
+@keras.saving.register_keras_serializable("keras_vit")
+class MapPool(keras.layers.Layer):
+    """Pools a feature map over its pixels.
+
+    Args:
+        mode: `"avg"`, `"max"` or `"avgmax"` (the mean of both).
+
+    Input shape: `(batch, height, width, channels)`. Output shape: `(batch, channels)`.
+    """
+
+    def __init__(self, mode: str = "avg", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in POOLINGS[1:]:
+            raise ValueError(f"mode must be one of {POOLINGS[1:]}. Received: {mode!r}")
+        self.mode = mode
+
+    def call(self, inputs: Any) -> Any:
+        if self.mode == "avg":
+            return ops.mean(inputs, axis=(1, 2))
+        if self.mode == "max":
+            return ops.max(inputs, axis=(1, 2))
+        return 0.5 * (ops.mean(inputs, axis=(1, 2)) + ops.max(inputs, axis=(1, 2)))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}

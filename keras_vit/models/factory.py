@@ -1,10 +1,14 @@
 """From a configuration to a model: the builder that the catalogue names, called and wrapped."""
 
+import dataclasses
 import difflib
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import keras
 
 from keras_vit.config import ModelConfig
 from keras_vit.errors import UsageError
@@ -38,6 +42,7 @@ def merge_arguments(
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise UsageError(f"unknown argument {name!r}; the nearest one is {nearest!r}")
+        value = tuple(value) if isinstance(value, list) else value
         merged[name] = _pair(value) if name in _PAIRS else value
     return merged
 
@@ -53,13 +58,23 @@ def build_model(
 
     Args:
         builder: draws the graph from `config.arguments`.
-        config: what the model is; it stays with the model.
+        config: what the model is; it stays with the model. A Keras model among its arguments, such as
+            a hybrid's stem, stays as its own configuration.
         dtype: dtype policy of its layers; Keras' global one when None.
         load_report: stays with the model.
     """
     inputs, outputs = builder(**config.arguments, dtype=dtype)
     name = config.name.split(".")[0]
+    plain = {key: _plain(value) for key, value in config.arguments.items()}
+    config = dataclasses.replace(config, arguments=plain)
     return VisionModel(inputs, outputs, name=name, config=config, load_report=load_report)
+
+
+def _plain(value: Any) -> Any:
+    """A builder's argument as plain JSON data, tuples apart."""
+    if isinstance(value, keras.Model):
+        return json.loads(json.dumps(keras.saving.serialize_keras_object(value)))
+    return value
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -72,17 +72,92 @@ def vision_transformer(
         The symbolic `images` (batch, height, width, in_chans) and the output: logits
         (batch, num_classes), features (batch, embed_dim), or with `global_pool=""` one of either a token.
     """
-    grid = (image_size[0] // patch_size[0], image_size[1] // patch_size[1])
-    if dist_token and global_pool != "token":
-        raise ValueError(
-            f"A distilled model pools its tokens. Received: global_pool={global_pool!r}"
-        )
-    norm = {"epsilon": norm_eps, "dtype": dtype}
     size = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
     x = PatchEmbedding(
         embed_dim, patch_size, not pre_norm, weight_init, dtype=dtype, name="patch_embed"
     )(images)
+    outputs = transformer(
+        x,
+        (image_size[0] // patch_size[0], image_size[1] // patch_size[1]),
+        num_classes=num_classes,
+        depth=depth,
+        num_heads=num_heads,
+        mlp_ratio=mlp_ratio,
+        qkv_bias=qkv_bias,
+        qk_norm=qk_norm,
+        init_values=init_values,
+        class_token=class_token,
+        dist_token=dist_token,
+        reg_tokens=reg_tokens,
+        no_embed_class=no_embed_class,
+        pre_norm=pre_norm,
+        final_norm=final_norm,
+        fc_norm=fc_norm,
+        global_pool=global_pool,
+        representation_size=representation_size,
+        act=act,
+        norm_eps=norm_eps,
+        pos_resize=pos_resize,
+        weight_init=weight_init,
+        position_embedding=position_embedding,
+        drop_rate=drop_rate,
+        pos_drop_rate=pos_drop_rate,
+        proj_drop_rate=proj_drop_rate,
+        attn_drop_rate=attn_drop_rate,
+        drop_path_rate=drop_path_rate,
+        dtype=dtype,
+    )
+    return images, outputs
+
+
+def transformer(
+    x: keras.KerasTensor,
+    grid: tuple[int, int],
+    *,
+    num_classes: int,
+    depth: int,
+    num_heads: int,
+    mlp_ratio: float,
+    qkv_bias: bool,
+    qk_norm: bool,
+    init_values: float | None,
+    class_token: bool,
+    dist_token: bool,
+    reg_tokens: int,
+    no_embed_class: bool,
+    pre_norm: bool,
+    final_norm: bool,
+    fc_norm: bool,
+    global_pool: str,
+    representation_size: int | None,
+    act: str,
+    norm_eps: float,
+    pos_resize: str,
+    weight_init: str,
+    position_embedding: bool,
+    drop_rate: float,
+    pos_drop_rate: float,
+    proj_drop_rate: float,
+    attn_drop_rate: float,
+    drop_path_rate: float,
+    dtype: Any,
+) -> keras.KerasTensor:
+    """What follows the patch embedding: tokens, blocks, norm, pooling and classifier.
+
+    Args:
+        x: symbolic patch embeddings, `(batch, height, width, embed_dim)`.
+        grid: (height, width) that the position embedding is learned for.
+        Others: as in `vision_transformer`.
+
+    Returns:
+        The symbolic output.
+    """
+    if dist_token and global_pool != "token":
+        raise ValueError(
+            f"A distilled model pools its tokens. Received: global_pool={global_pool!r}"
+        )
+    norm = {"epsilon": norm_eps, "dtype": dtype}
     embedding = TokenEmbedding(
         class_token=class_token,
         dist_token=dist_token,
@@ -138,8 +213,8 @@ def vision_transformer(
 
     if dist_token:
         # Both heads count the same at inference (timm/models/deit.py, forward_head).
-        return images, layers.Average(dtype=dtype, name="mean")([head(x), head(x, "_dist", 1)])
-    return images, head(x)
+        return layers.Average(dtype=dtype, name="mean")([head(x), head(x, "_dist", 1)])
+    return head(x)
 
 
 def classifier(

@@ -1,0 +1,162 @@
+"""Hybrids: a Transformer on the feature map of a ResNet (arXiv:2010.11929, section 3.1; 2106.10270).
+
+The layers of a model, each of which can be a feature (`model.get_layer(NAME).output`):
+
+* `stem`: a quarter of the image's height and width, 64 channels;
+* `stages_S_blocks_B`, S and B from 0: 256, 512, 1024 and 2048 channels; the first block of every stage
+  but the first halves height and width. R+ViT-Ti has none;
+* `patch_embed`, `embedding`, `blocks_0` ... `norm`, `pool`, `head`: the Transformer's.
+
+With `stem=` a model of the caller's, that model is the layer `stem`, and there are no stages.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_vit.layers import PatchEmbedding, ResNetStem
+from keras_vit.models.resnetv2 import blocks
+from keras_vit.models.vision_transformer import transformer
+
+
+def hybrid(
+    *,
+    image_size: tuple[int, int],
+    in_chans: int,
+    num_classes: int,
+    layers: tuple[int, ...],
+    channels: tuple[int, ...],
+    stem_chs: int,
+    padding: str,
+    pool_padding: str,
+    stem_norm_eps: float,
+    conv_eps: float,
+    conv_form: str,
+    patch_size: tuple[int, int],
+    embed_dim: int,
+    depth: int,
+    num_heads: int,
+    mlp_ratio: float,
+    qkv_bias: bool,
+    qk_norm: bool,
+    init_values: float | None,
+    class_token: bool,
+    dist_token: bool,
+    reg_tokens: int,
+    no_embed_class: bool,
+    pre_norm: bool,
+    final_norm: bool,
+    fc_norm: bool,
+    global_pool: str,
+    representation_size: int | None,
+    act: str,
+    norm_eps: float,
+    pos_resize: str,
+    weight_init: str,
+    stem: keras.Model | Mapping[str, Any] | None = None,
+    position_embedding: bool = True,
+    dynamic_image_size: bool = False,
+    drop_rate: float = 0.0,
+    pos_drop_rate: float = 0.0,
+    proj_drop_rate: float = 0.0,
+    attn_drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    dtype: Any = None,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Draws the graph of a hybrid; `keras_vit.load` makes a model of it.
+
+    Args:
+        layers: number of residual blocks of each stage; none for the stem alone.
+        channels: width of each stage. stem_chs: width of the stem.
+        padding, conv_eps, conv_form: as in `StandardizedConv2D`. pool_padding: as in `ResNetStem`.
+        stem_norm_eps: epsilon of the GroupNorms; norm_eps: of the Transformer's LayerNorms.
+        patch_size: (height, width) of a patch, in pixels of the feature map.
+        stem: a Functional Keras model from images to a feature map (batch, height, width, channels), in
+            place of the stem and the stages, such as
+            `keras.Model(bit.input, bit.get_layer("stages_2_blocks_5").output)`. Its layers are used
+            as they are, weights and all. What a configuration holds of it is its own configuration,
+            from which a new one is made.
+        Others: as in `vision_transformer`.
+
+    Returns:
+        The symbolic `images` (batch, height, width, in_chans) and the output, as `vision_transformer`'s.
+    """
+    size = (None, None) if dynamic_image_size else image_size
+    images = keras.Input((*size, in_chans), name="images", dtype="float32")
+    if stem is None:
+        common = {
+            "padding": padding,
+            "norm_eps": stem_norm_eps,
+            "conv_eps": conv_eps,
+            "conv_form": conv_form,
+            "weight_init": weight_init,
+            "dtype": dtype,
+        }
+        backbone = [
+            ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **common, name="stem"),
+            *blocks(layers, channels, False, 0.0, common),
+        ]
+    else:
+        backbone = [_as_layer(stem, (*size, in_chans))]
+    patch_embed = PatchEmbedding(
+        embed_dim, patch_size, not pre_norm, weight_init, dtype=dtype, name="patch_embed"
+    )
+    x, shape = images, (None, *image_size, in_chans)
+    for layer in (*backbone, patch_embed):
+        x, shape = layer(x), layer.compute_output_shape(shape)
+    outputs = transformer(
+        x,
+        shape[1:3],
+        num_classes=num_classes,
+        depth=depth,
+        num_heads=num_heads,
+        mlp_ratio=mlp_ratio,
+        qkv_bias=qkv_bias,
+        qk_norm=qk_norm,
+        init_values=init_values,
+        class_token=class_token,
+        dist_token=dist_token,
+        reg_tokens=reg_tokens,
+        no_embed_class=no_embed_class,
+        pre_norm=pre_norm,
+        final_norm=final_norm,
+        fc_norm=fc_norm,
+        global_pool=global_pool,
+        representation_size=representation_size,
+        act=act,
+        norm_eps=norm_eps,
+        pos_resize=pos_resize,
+        weight_init=weight_init,
+        position_embedding=position_embedding,
+        drop_rate=drop_rate,
+        pos_drop_rate=pos_drop_rate,
+        proj_drop_rate=proj_drop_rate,
+        attn_drop_rate=attn_drop_rate,
+        drop_path_rate=drop_path_rate,
+        dtype=dtype,
+    )
+    return images, outputs
+
+
+def _as_layer(stem: keras.Model | Mapping[str, Any], shape: tuple[int | None, ...]) -> keras.Model:
+    """The caller's model, or one made from its configuration, as a layer `stem` with its weights."""
+    model = stem
+    if isinstance(stem, Mapping):
+        model = keras.saving.deserialize_keras_object(dict(stem))
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1 or len(model.outputs) != 1 or len(model.output.shape) != 4:
+        raise ValueError(
+            "stem must be a Functional Keras model from one batch of images to one feature map "
+            f"(batch, height, width, channels). Received: {stem!r}"
+        )
+    if any(
+        known not in (None, given)
+        for known, given in zip(model.input.shape[1:], shape, strict=True)
+    ):
+        raise ValueError(
+            f"stem takes images of {model.input.shape[1:]}, but the model is built for {shape}: give it "
+            "the stem's image_size and in_chans, or a stem with dynamic_image_size=True"
+        )
+    # A model of its own, under a name that is always the same, and of a plain class; the layers are shared.
+    return keras.Model(model.input, model.output, name="stem")
