@@ -1,0 +1,178 @@
+"""CvT's attention: queries, keys and values come from a map, through small convolutions."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vit.layers.composite import dtype_config, part_policy
+from keras_vit.layers.conv_projection import ConvProjection
+from keras_vit.layers.drop_path import dropped
+from keras_vit.layers.grids import count_tokens, grid_and_prefix, join_tokens
+from keras_vit.layers.initializers import WeightInit
+
+
+@keras.saving.register_keras_serializable("keras_vit")
+class ConvAttention(keras.layers.Layer):
+    """Self-attention of a map's pixels, with fewer keys and values than queries where `stride_kv` > 1.
+
+    arXiv:2103.15808, section 3.2; microsoft/CvT lib/models/cls_cvt.py, `Attention`. The scores are scaled
+    by the root of the whole width, not of a head's: the published weights were trained so. A class token
+    goes past the convolutions. The softmax is in float32 whatever the dtype policy.
+
+    Args:
+        num_heads: number of heads; it divides the width.
+        qkv_bias: whether the three linear projections have a bias.
+        projection: a method of `ConvProjection` for keys and values. Queries take it too, with stride 1,
+            but for `"average"`, where theirs is `"linear"`.
+        proj_kernel, proj_padding: of its windows, in pixels. stride_kv: of those for keys and values.
+        bn_eps, bn_momentum: of its BatchNorm.
+        attn_drop_rate: dropout of the attention weights.
+        proj_drop_rate: dropout after the output projection.
+        weight_init: a scheme of `WeightInit`.
+
+    Call arguments:
+        inputs: a map `(batch, height, width, dim)`, or the pair of a map and a class token
+            `(batch, 1, dim)`.
+        return_attention_scores: whether the softmax's `(batch, num_heads, queries, keys)`, in float32,
+            come as a second output.
+
+    Output shape: `(batch, tokens, dim)`: the class token, if any, before the pixels row by row.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        qkv_bias: bool = True,
+        projection: str = "conv",
+        proj_kernel: int = 3,
+        proj_padding: int = 1,
+        stride_kv: int = 2,
+        bn_eps: float = 1e-5,
+        bn_momentum: float = 0.9,
+        attn_drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        weight_init: str = "cvt",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads, self.qkv_bias, self.projection = num_heads, qkv_bias, projection
+        self.proj_kernel, self.proj_padding = proj_kernel, proj_padding
+        self.stride_kv, self.bn_eps, self.bn_momentum = stride_kv, bn_eps, bn_momentum
+        self.attn_drop_rate, self.proj_drop_rate = attn_drop_rate, proj_drop_rate
+        self.weight_init = weight_init
+        policy = self.dtype_policy
+        self.conv_proj_q, self.conv_proj_k, self.conv_proj_v = (
+            ConvProjection(
+                "linear" if projection == "average" and part == "q" else projection,
+                kernel_size=proj_kernel,
+                stride=1 if part == "q" else stride_kv,
+                padding=proj_padding,
+                bn_eps=bn_eps,
+                bn_momentum=bn_momentum,
+                weight_init=weight_init,
+                dtype=policy,
+                name=f"conv_proj_{part}",
+            )
+            for part in "qkv"
+        )
+        self.attn_drop = keras.layers.Dropout(attn_drop_rate, dtype=policy, name="attn_drop")
+        self.proj_drop = keras.layers.Dropout(proj_drop_rate, dtype=policy, name="proj_drop")
+
+    @property
+    def parts(self) -> list[keras.layers.Layer]:
+        """The sublayers, in the order of the forward pass."""
+        convolutions = [self.conv_proj_q, self.conv_proj_k, self.conv_proj_v]
+        linear = [self.proj_q, self.proj_k, self.proj_v]
+        return [*convolutions, *linear, self.attn_drop, self.proj, self.proj_drop]
+
+    def build(self, input_shape: Any) -> None:
+        grid, _ = grid_and_prefix(input_shape)
+        dim = grid[-1]
+        if dim is None or dim % self.num_heads:
+            raise ValueError(
+                f"num_heads must divide the width. Received: num_heads={self.num_heads}, width={dim}"
+            )
+        self.head_dim, self.scale = dim // self.num_heads, dim**-0.5
+        self.proj_q, self.proj_k, self.proj_v, self.proj = (
+            keras.layers.Dense(
+                dim,
+                use_bias=self.qkv_bias or name == "proj",
+                kernel_initializer=WeightInit(self.weight_init, "kernel"),
+                dtype=part_policy(self, name),
+                name=name,
+            )
+            for name in ("proj_q", "proj_k", "proj_v", "proj")
+        )
+        for convolution in (self.conv_proj_q, self.conv_proj_k, self.conv_proj_v):
+            convolution.build(grid)
+        for dense in (self.proj_q, self.proj_k, self.proj_v, self.proj):
+            dense.build((grid[0], None, dim))
+
+    def call(
+        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+    ) -> Any:
+        grid, prefix = grid_and_prefix(inputs)
+        query = self._heads(self.proj_q, self.conv_proj_q(grid, training=training), prefix)
+        key = self._heads(self.proj_k, self.conv_proj_k(grid, training=training), prefix)
+        value = self._heads(self.proj_v, self.conv_proj_v(grid, training=training), prefix)
+        fused = keras.backend.backend() == "torch" and not (training and self.attn_drop.rate)
+        if fused and not return_attention_scores:  # for why, see `Attention`
+            mixed, scores = ops.dot_product_attention(query, key, value, scale=self.scale), None
+        else:
+            mixed, scores = self._attend(query, key, value, training)
+        batch, tokens, _, _ = ops.shape(mixed)
+        mixed = self.proj(ops.reshape(mixed, (batch, tokens, self.num_heads * self.head_dim)))
+        mixed = dropped(self.proj_drop, mixed, training)
+        return (mixed, scores) if return_attention_scores else mixed
+
+    def _heads(self, dense: keras.layers.Layer, grid: Any, prefix: list[Any]) -> Any:
+        """The linear projection of all tokens: `(batch, tokens, heads, head_dim)`."""
+        projected = dense(join_tokens(grid, prefix))
+        batch, tokens, _ = ops.shape(projected)
+        return ops.reshape(projected, (batch, tokens, self.num_heads, self.head_dim))
+
+    def _attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
+        """Queries, keys, values `(batch, tokens, heads, head_dim)` to mixed values and the softmax."""
+        query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
+        logits = ops.matmul(query * self.scale, ops.swapaxes(key, -2, -1))
+        scores = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        weights = dropped(self.attn_drop, ops.cast(scores, value.dtype), training)
+        return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3)), scores
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        grid, prefix = grid_and_prefix(input_shape)
+        return (grid[0], count_tokens(grid, prefix), grid[-1])
+
+    def score_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """`(batch, num_heads, queries, keys)` for the shape of a map, or of a map and a class token."""
+        grid, prefix = grid_and_prefix(input_shape)
+        queries = count_tokens(grid, prefix)
+        keys = count_tokens(self.conv_proj_k.compute_output_shape(grid), prefix)
+        return (grid[0], self.num_heads, queries, keys)
+
+    def compute_output_spec(
+        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+    ) -> Any:
+        shapes = [x.shape for x in inputs] if isinstance(inputs, list | tuple) else inputs.shape
+        mixed = keras.KerasTensor(self.compute_output_shape(shapes), dtype=self.compute_dtype)
+        if not return_attention_scores:
+            return mixed
+        return mixed, keras.KerasTensor(self.score_shape(shapes), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qkv_bias": self.qkv_bias,
+            "projection": self.projection,
+            "proj_kernel": self.proj_kernel,
+            "proj_padding": self.proj_padding,
+            "stride_kv": self.stride_kv,
+            "bn_eps": self.bn_eps,
+            "bn_momentum": self.bn_momentum,
+            "attn_drop_rate": self.attn_drop_rate,
+            "proj_drop_rate": self.proj_drop_rate,
+            "weight_init": self.weight_init,
+            **dtype_config(self),
+        }

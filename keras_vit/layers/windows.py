@@ -1,0 +1,19 @@
+"""Windows that slide over a map padded on all sides alike, as torch's convolutions have them."""
+
+from typing import Any
+
+from keras import ops
+
+
+def pad_sides(x: Any, padding: int, value: float = 0.0) -> Any:
+    """`x` (batch, height, width, channels) with `padding` rows and columns of `value` on each side."""
+    if not padding:
+        return x
+    return ops.pad(
+        x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=value
+    )
+
+
+def window_count(length: int | None, kernel_size: int, stride: int, padding: int) -> int | None:
+    """How many windows fit on an axis of `length` pixels; None where that is not known."""
+    return None if length is None else (length + 2 * padding - kernel_size) // stride + 1
