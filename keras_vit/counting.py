@@ -12,7 +12,13 @@ import math
 import keras
 
 from keras_vit.errors import UsageError
-from keras_vit.layers import Attention, TokenEmbedding, TransformerBlock
+from keras_vit.layers import (
+    Attention,
+    Bottleneck,
+    ResNetStem,
+    TokenEmbedding,
+    TransformerBlock,
+)
 
 # Variables that BatchNormalization keeps, and that PyTorch calls buffers and not parameters.
 _STATISTICS = ("moving_mean", "moving_variance")
@@ -60,6 +66,22 @@ def _macs_of_tokens(layer: TokenEmbedding) -> int:
 def _macs_of_attention(layer: Attention | TransformerBlock) -> int:
     dense = _macs.dispatch(keras.layers.Layer)(layer)
     return dense + 2 * _positions(layer) ** 2 * layer.output.shape[-1]
+
+
+@_macs.register(ResNetStem)
+def _macs_of_stem(layer: ResNetStem) -> int:
+    """The convolution gives more pixels than the pooling leaves."""
+    pixels = math.prod(layer.conv.compute_output_shape(layer.input.shape)[1:-1])
+    return pixels * math.prod(layer.conv.kernel.shape)
+
+
+@_macs.register(Bottleneck)
+def _macs_of_bottleneck(layer: Bottleneck) -> int:
+    """The first convolution works at the input's size, the others give the output's."""
+    inside, outside = math.prod(layer.input.shape[1:-1]), _positions(layer)
+    kernels = [weight for weight in layer.weights if weight.name == "kernel"]
+    first = math.prod(layer.conv1.kernel.shape)
+    return inside * first + outside * (sum(math.prod(k.shape) for k in kernels) - first)
 
 
 def _positions(layer: keras.layers.Layer) -> int:
