@@ -15,10 +15,13 @@ from keras_vit.errors import UsageError
 from keras_vit.layers import (
     Attention,
     Bottleneck,
+    ConvEmbedding,
+    ConvTransformerBlock,
     ResNetStem,
     TokenEmbedding,
     TransformerBlock,
 )
+from keras_vit.layers.grids import grid_and_prefix
 
 # Variables that BatchNormalization keeps, and that PyTorch calls buffers and not parameters.
 _STATISTICS = ("moving_mean", "moving_variance")
@@ -84,11 +87,46 @@ def _macs_of_bottleneck(layer: Bottleneck) -> int:
     return inside * first + outside * (sum(math.prod(k.shape) for k in kernels) - first)
 
 
+@_macs.register(ConvEmbedding)
+def _macs_of_conv_embedding(layer: ConvEmbedding) -> int:
+    """The convolution; a class token and positions are only added."""
+    grid, _ = grid_and_prefix(layer.output)
+    return _pixels(layer, grid.shape) * _kernels(layer)
+
+
+@_macs.register(ConvTransformerBlock)
+def _macs_of_conv_block(layer: ConvTransformerBlock) -> int:
+    """Keys and values may be fewer than queries; a class token skips the convolutions."""
+    grid, prefix = grid_and_prefix(layer.input)
+    attn = layer.attn
+    pixels = _pixels(layer, grid.shape)
+    key_pixels = _pixels(layer, attn.conv_proj_k.compute_output_shape(grid.shape))
+    queries, keys = pixels + len(prefix), key_pixels + len(prefix)
+    return (
+        pixels * _kernels(attn.conv_proj_q)
+        + key_pixels * _kernels(attn.conv_proj_k, attn.conv_proj_v)
+        + queries * _kernels(attn.proj_q, attn.proj, layer.mlp)
+        + keys * _kernels(attn.proj_k, attn.proj_v)
+        + 2 * queries * keys * grid.shape[-1]
+    )
+
+
+def _kernels(*layers: keras.layers.Layer) -> int:
+    """Number of weights of the layers' kernels."""
+    weights = [weight for layer in layers for weight in layer.weights if weight.name == "kernel"]
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
 def _positions(layer: keras.layers.Layer) -> int:
     """Pixels or tokens of the layer's output."""
-    shape = layer.output.shape[1:-1]
-    if None in shape:
+    return _pixels(layer, layer.output.shape)
+
+
+def _pixels(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> int:
+    """Pixels or tokens of a map or sequence of this shape, which the layer takes or gives."""
+    sides = [side for side in shape[1:-1] if side is not None]
+    if len(sides) < len(shape) - 2:
         raise UsageError(
-            f"count_macs needs a model of one image size; {layer.path} gives {shape} positions"
+            f"count_macs needs a model of one image size; {layer.path} gives {shape[1:-1]} positions"
         )
-    return math.prod(shape)
+    return math.prod(sides)
