@@ -15,7 +15,7 @@ _PUBLIC = {
     "list_models": "catalogue",
     "info": "catalogue",
     "load": "loading",
-    "save_weights": "loading",
+    "save_weights": "saving",
     "attention_scores": "models.attention_scores",
     "convert": "converting",
     "train": "training",

@@ -47,6 +47,7 @@ _FACTS = {
     "macs",
     "preprocessing",
     "numerics",
+    "sha256",
     "tags",
 }
 
@@ -89,6 +90,7 @@ class ModelCard:
         licence: SPDX identifier of the weights.
         pretrained: whether weights are published.
         hub_id, hub_file: Hugging Face repository and the file in it; None without weights.
+        sha256: of the hub's file, 64 hexadecimal digits, or None where it is not known.
         source_url: where the weights come from: the authors' file, or the hub page.
         scores: published accuracies, timm's own measurement first.
         parameters: number of weights. macs: multiply-adds of one image (`keras_vit.counting`).
@@ -114,6 +116,7 @@ class ModelCard:
     pretrained: bool
     hub_id: str | None
     hub_file: str | None
+    sha256: str | None
     source_url: str | None
     scores: tuple[Score, ...]
     parameters: int
@@ -294,6 +297,7 @@ def _card(catalogue: _Catalogue, name: str) -> ModelCard:
         pretrained=_is_pretrained(catalogue, name),
         hub_id=hub_id,
         hub_file=facts.get("hub_file", document["hub_file"]) if hub_id else None,
+        sha256=facts.get("sha256"),
         source_url=facts.get("source_url", hub_page),
         scores=tuple(_score(document, score) for score in facts.get("scores", ())),
         parameters=facts["parameters"],

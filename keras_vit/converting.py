@@ -140,7 +140,7 @@ def _require_whole(report: LoadReport | None, partial: bool) -> None:
 
 def _write(network: Any, path: Path, layout: str | None) -> ConvertReport:
     """Write the whole file under another name, then give it its own."""
-    from keras_vit.loading import save_weights
+    from keras_vit.saving import save_weights
 
     with staging(path) as folder:
         draft = folder / path.name

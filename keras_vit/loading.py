@@ -1,8 +1,8 @@
-"""`load`: from a name to a model with weights. `save_weights`: the way back."""
+"""`load`: from a name to a model with weights. The way back is in `saving.py`."""
 
+import contextlib
 import dataclasses
 import functools
-import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +19,16 @@ from keras_vit.layers import skip_initialization
 from keras_vit.models.factory import build_model, builder_of, merge_arguments
 from keras_vit.models.model import VisionModel
 from keras_vit.weights.adapt import Geometry
-from keras_vit.weights.checkpoint import Array, Checkpoint, StoredTensor
-from keras_vit.weights.files import open_checkpoint, write_safetensors
+from keras_vit.weights.checkpoint import Checkpoint, StoredTensor, as_real
+from keras_vit.weights.checksum import require_sha256
+from keras_vit.weights.files import open_checkpoint
 from keras_vit.weights.fill import fill
 from keras_vit.weights.hub import fetch
-from keras_vit.weights.name_map import Layout
+from keras_vit.weights.huggingface import CONFIG_FILE, read_settings
+from keras_vit.weights.name_map import Layout, layouts_of
+
+# What a repository of the hub is searched for, best first.
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def load(
@@ -37,6 +42,7 @@ def load(
     numerics: str | None = None,
     source: str | None = None,
     checkpoint_key: str | None = None,
+    sha256: str | None = None,
     partial: bool = False,
     dtype: Any = None,
     **overrides: Any,
@@ -47,18 +53,26 @@ def load(
         name: a catalogue name (`keras_vit.list_models()`), or the path of a saved `.keras` file, which
             comes back as it was saved.
         weights: `"pretrained"` fetches the name's published checkpoint; None initialises freshly;
-            otherwise a local file or folder (.safetensors, .bin, .pth, .keras), `"hf://org/name"` or
-            `"hf://org/name/file"`.
+            otherwise a local file or folder (.safetensors, .bin, .pth, .npz, .keras), `"hf://org/name"`
+            or `"hf://org/name/file"`. timm's, Google's, Hugging Face's and the authors' own tensor
+            names are told apart.
         num_classes: number of logits; 0 gives pooled features. Where it differs from the checkpoint's,
             the classifier is new.
         image_size: side, or (height, width), in pixels. Position embeddings are resized as the
-            checkpoint's source resizes them.
+            numerics' code resizes them.
         in_chans: number of image channels; a first kernel for RGB is adapted as timm does it.
         labels: one name a class, or the name of a label set; sets `num_classes`.
-        numerics: `"timm"` or `"source"`: whose arithmetic to follow; the catalogue's default when None.
-        source: the checkpoint's tensor names, such as `"timm"`; recognised from the file when None.
+        numerics: `"timm"` or `"source"`, the code of the authors: whose activation, epsilons and resize
+            methods to follow. When None, that of the checkpoint's publisher: `"source"` for Google's
+            .npz names, else the catalogue's default, and where a config.json of transformers lies
+            beside the weights, its `layer_norm_eps` and `hidden_act`. `load_report` tells.
+        source: the checkpoint's tensor names: `"timm"`, `"npz"`, `"huggingface"` or `"official"`, as the
+            family has them; recognised from the file when None.
         checkpoint_key: the entry of a torch training checkpoint to take, such as `"model_ema"`; None
             takes the trained weights, not their average.
+        sha256: of the checkpoint file, 64 hexadecimal digits; another file is refused. Of the formats,
+            only .npz and torch's zip files have checksums of their own: elsewhere, without this, a
+            flipped byte of a weight is not seen. Files of the hub are compared with what it announces.
         partial: load what fits, and report the rest.
         dtype: dtype policy, such as `"mixed_bfloat16"`; Keras' global one when None.
         **overrides: any other argument of the family's builder, such as `drop_path_rate=0.1`.
@@ -85,49 +99,46 @@ def load(
                 f"{name} comes back as it was saved; to change {', '.join(changed) or 'its weights'}, "
                 f"give the model's name and weights={str(name)!r}"
             )
+        if sha256 is not None:
+            require_sha256(Path(name), sha256)
         return load_saved(name)
     card = catalogue.info(str(name))
-    builder = builder_of(card.builder)
     names = catalogue.labels(labels) if isinstance(labels, str) else labels
     if names is not None and num_classes not in (None, len(names)):
         raise UsageError(f"num_classes={num_classes}, but there are {len(names)} labels")
     overrides |= {"image_size": image_size, "in_chans": in_chans}
     overrides["num_classes"] = num_classes if names is None else len(names)
     changes = {key: value for key, value in overrides.items() if value is not None}
-    arguments = merge_arguments(builder, card.arguments_for(numerics), changes)
-    if names is None and card.labels and arguments["num_classes"] == card.num_classes:
-        names = catalogue.labels(card.labels)
-    patch_resize = arguments.pop("patch_resize", None)
-    config = ModelConfig(
-        name=card.name,
-        family=card.family,
-        arguments=arguments,
-        preprocessing=_preprocessing(card.preprocessing, arguments),
-        numerics=numerics or card.numerics,
-        labels=None if names is None else tuple(names),
-    )
     if weights is None:
-        return build_model(builder, config, dtype=dtype)
-    file, origin = _locate(weights, card)
+        config, _ = _configure(card, numerics, changes, names)
+        return build_model(builder_of(card.builder), config, dtype=dtype)
+    file, origin = _locate(weights, card, sha256)
     with _open_weights(file, checkpoint_key) as checkpoint:
         layout_name, layout = _layout(card, checkpoint, source)
+        settings = {} if numerics else read_settings(_beside(file), layout.settings)
+        if layout.numerics in card.numerics_arguments:
+            numerics = numerics or layout.numerics
+        config, patch_resize = _configure(card, numerics, {**settings, **changes}, names)
         config = dataclasses.replace(config, weights=origin)
         # What is read next needs no initial values; a new head, and what partial=True leaves, does.
-        with skip_initialization(keep=None if partial else ("head",)):
-            model = build_model(builder, config, dtype=dtype)
+        new_layers = partial or config.arguments.get("representation_size")
+        with skip_initialization(keep=None if new_layers else ("head",)):
+            model = build_model(builder_of(card.builder), config, dtype=dtype)
         table = layout.for_model(variable.path for variable in model.weights)
         report = fill(
             model.weights,
             checkpoint.renamed(table.spelled),
             table,
             _geometry(model, card, patch_resize),
-            arguments,
+            config.arguments,
             source=origin,
             layout_name=layout_name,
             new_head="num_classes" in changes,
             partial=partial,
         )
-    model.load_report = report
+    model.load_report = dataclasses.replace(
+        report, numerics=config.numerics, settings=tuple(settings.items())
+    )
     return model
 
 
@@ -146,53 +157,26 @@ def load_saved(path: str | os.PathLike[str]) -> Any:
         raise CheckpointError(f"{path}: not a whole .keras file: {reason}") from error
 
 
-def save_weights(
-    model: VisionModel, path: str | os.PathLike[str], layout: str = "timm", overwrite: bool = False
-) -> Path:
-    """Writes a model's weights under another library's tensor names, as .safetensors.
-
-    Args:
-        model: a model of `load`, in float32.
-        path: the file, `.safetensors`.
-        layout: `"timm"`: timm's `create_model(...).load_state_dict` takes it strictly.
-        overwrite: whether an existing file may be replaced.
-
-    Returns:
-        The path.
-
-    Raises:
-        UsageError: for an unknown layout, another suffix, an existing file, or a model whose weights
-            have no names there, such as a quantised one.
-        CheckpointError: if the file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise UsageError(f"weights are written as .safetensors. Received: {path}")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists; pass overwrite=True to replace it")
-    if model.config is None:
-        raise UsageError(
-            "this model has no configuration; only a model of keras_vit.load has names"
-        )
-    layouts = _layouts(catalogue.info(model.config.name))
-    if layout not in layouts:
-        raise UsageError(f"layout must be one of {', '.join(layouts)}. Received: {layout!r}")
-    table = layouts[layout].for_model(variable.path for variable in model.weights)
-    tensors: dict[str, Any] = {}
-    for variable in model.weights:
-        row = table.find(variable.path)
-        if row is None:
-            raise UsageError(f"{layout} has no name for {variable.path}; export the model instead")
-        array = keras.ops.convert_to_numpy(variable)
-        parts = table.from_keras(row, array, model.config.arguments)
-        tensors.update(zip(row.names, parts, strict=True))
-        tensors.update(table.constants_beside(variable.path))
-    write_safetensors(path, tensors, {"format": "pt"})
-    return path
-
-
-def _layouts(card: ModelCard) -> Mapping[str, Layout]:
-    return importlib.import_module(card.name_map).LAYOUTS
+def _configure(
+    card: ModelCard,
+    numerics: str | None,
+    changes: Mapping[str, Any],
+    labels: Sequence[str] | None,
+) -> tuple[ModelConfig, str | None]:
+    """What the model will be, and how its patch kernel is resized."""
+    arguments = merge_arguments(builder_of(card.builder), card.arguments_for(numerics), changes)
+    patch_resize = arguments.pop("patch_resize", None)
+    if labels is None and card.labels and arguments["num_classes"] == card.num_classes:
+        labels = catalogue.labels(card.labels)
+    config = ModelConfig(
+        name=card.name,
+        family=card.family,
+        arguments=arguments,
+        preprocessing=_preprocessing(card.preprocessing, arguments),
+        numerics=numerics or card.numerics,
+        labels=None if labels is None else tuple(labels),
+    )
+    return config, patch_resize
 
 
 def _preprocessing(published: Preprocessing, arguments: Mapping[str, Any]) -> Preprocessing:
@@ -214,31 +198,45 @@ def _preprocessing(published: Preprocessing, arguments: Mapping[str, Any]) -> Pr
     )
 
 
-def _locate(weights: str | os.PathLike[str], card: ModelCard) -> tuple[Path, str]:
-    """The checkpoint as a local path, and what to call it."""
+def _locate(
+    weights: str | os.PathLike[str], card: ModelCard, sha256: str | None
+) -> tuple[Path, str]:
+    """The checkpoint as a local path, verified, and what to call it."""
     text = os.fspath(weights)
     if text == "pretrained":
         if card.hub_id is None:
             raise CheckpointError(
                 f'{card.name} has no published weights: pass weights=None, or weights="FILE"'
             )
-        files = [file for file in (card.hub_file, "model.safetensors", "pytorch_model.bin") if file]
-        return fetch(card.hub_id, list(dict.fromkeys(files))), f"hf://{card.hub_id}"
+        files = [file for file in (card.hub_file, *_HUB_FILES) if file]
+        path = fetch(card.hub_id, list(dict.fromkeys(files)), sha256=sha256 or card.sha256)
+        return path, f"hf://{card.hub_id}"
     if text.startswith("hf://"):
         organisation, _, rest = text.removeprefix("hf://").partition("/")
         repository, _, file = rest.partition("/")
-        files = [file] if file else ["model.safetensors", "pytorch_model.bin"]
-        return fetch(f"{organisation}/{repository}", files), text
+        repository = f"{organisation}/{repository}"
+        path = fetch(repository, [file] if file else _HUB_FILES, sha256=sha256)
+        if not file:
+            with contextlib.suppress(CheckpointError):  # not every repository has one
+                fetch(repository, [CONFIG_FILE])
+        return path, text
     if not Path(text).exists():
         raise CheckpointError(f'there is no file {text}; weights is a path, "pretrained", or None')
+    if sha256 is not None:
+        require_sha256(Path(text), sha256)
     return Path(text), Path(text).name
+
+
+def _beside(file: Path) -> Path:
+    """The config.json that belongs to a checkpoint, if there is one."""
+    return file / CONFIG_FILE if file.is_dir() else file.with_name(CONFIG_FILE)
 
 
 def _open_weights(file: Path, key: str | None) -> Checkpoint:
     """A checkpoint; of a .keras file, the saved model's variables by their paths."""
     if file.suffix != ".keras":
         return open_checkpoint(file, key=key)
-    arrays = {v.path: _real(keras.ops.convert_to_numpy(v)) for v in load_saved(file).weights}
+    arrays = {v.path: as_real(keras.ops.convert_to_numpy(v)) for v in load_saved(file).weights}
     tensors = {
         path: StoredTensor(array.shape, array.dtype, functools.partial(np.asarray, array))
         for path, array in arrays.items()
@@ -246,14 +244,9 @@ def _open_weights(file: Path, key: str | None) -> Checkpoint:
     return Checkpoint(file, "keras", tensors, {}, (), lambda: None)
 
 
-def _real(array: Array) -> Array:
-    """bfloat16, which is no number to NumPy, as float32."""
-    return array.astype(np.float32) if array.dtype.kind == "V" else array
-
-
 def _layout(card: ModelCard, checkpoint: Checkpoint, source: str | None) -> tuple[str, Layout]:
     """The layout that knows most of the checkpoint's names, or the one that was asked for."""
-    layouts = _layouts(card)
+    layouts = layouts_of(card.name_map)
     if checkpoint.format == "keras":
         return "keras", next(iter(layouts.values())).by_path()
     if source is None:

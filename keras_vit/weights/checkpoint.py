@@ -141,6 +141,11 @@ def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     return wide.view(np.float32)
 
 
+def as_real(array: Array) -> Array:
+    """An array as it is, but bfloat16, which is no number to NumPy, as float32; exact."""
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
 def join_names(names: Iterable[str], most: int = 5) -> str:
     """The first `most` names for an error line, and how many more there are."""
     listed = list(names)

@@ -17,13 +17,13 @@ from pathlib import Path, PurePath
 
 from keras_vit.errors import CheckpointError
 from keras_vit.weights.checkpoint import Checkpoint, check_finite, join_names
-from keras_vit.weights.npz_file import is_npz, open_npz
+from keras_vit.weights.npz_file import is_npz, open_npz, write_npz
 from keras_vit.weights.safetensors_file import is_safetensors, open_safetensors, write_safetensors
 from keras_vit.weights.stored_zip import StoredZip
 from keras_vit.weights.torch_legacy import is_torch_legacy, open_torch_legacy
 from keras_vit.weights.torch_zip import is_torch_zip, open_torch_zip
 
-__all__ = ["Checkpoint", "check_finite", "open_checkpoint", "write_safetensors"]
+__all__ = ["Checkpoint", "check_finite", "open_checkpoint", "write_npz", "write_safetensors"]
 
 # What a folder is searched for, the Hugging Face names, best first.
 FOLDER_FILES = (

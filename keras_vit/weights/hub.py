@@ -6,9 +6,7 @@ Environment variables:
 """
 
 import errno
-import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from keras_vit.errors import CheckpointError, UsageError
+from keras_vit.weights.checksum import file_sha256, is_sha256
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 _PAUSES = (1.0, 3.0)
 _HUB = "https://huggingface.co"
 _DISK_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR}
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRUE = {"1", "on", "yes", "true"}
 
 Result = TypeVar("Result")
@@ -88,7 +86,7 @@ def fetch(
     else:
         path = _first_online(source, filenames, sha256)
     # The cache names a large file by its SHA-256, and it was verified when it came.
-    if sha256 and path.resolve().name != sha256 and _digest(path) != sha256:
+    if sha256 and path.resolve().name != sha256 and file_sha256(path) != sha256:
         raise source.error(f"{path.name} is not the expected file (its SHA-256 is not {sha256})")
     return path
 
@@ -142,7 +140,7 @@ def _fetch_one(source: _Source, filename: str, sha256: str | None, *, patient: b
     cached = _cached(source, filename, metadata.commit_hash or source.revision)
     if cached is not None:
         return cached
-    announced = metadata.etag if metadata.etag and _SHA256.fullmatch(metadata.etag) else None
+    announced = metadata.etag if metadata.etag and is_sha256(metadata.etag) else None
     if sha256 and announced and sha256 != announced:
         raise source.error(
             f"{filename} has changed on {source.endpoint}: its SHA-256 is {announced}"
@@ -172,7 +170,7 @@ def _download(source: _Source, filename: str, size: int | None, sha256: str | No
         )
     )
     wrong_size = size is not None and path.stat().st_size != size
-    if wrong_size or (sha256 and _digest(path) != sha256):
+    if wrong_size or (sha256 and file_sha256(path) != sha256):
         # Else the next call would take it from the cache, unverified.
         path.resolve().unlink()
         path.unlink(missing_ok=True)
@@ -220,11 +218,6 @@ def _explanation(source: _Source, error: Exception) -> str:
         case _DamagedDownloadError():
             return f"the download from {source.endpoint} is damaged: {error}"
     return f"cannot be downloaded from {source.endpoint}: {_one_line(error)}"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_true(variable: str) -> bool:

@@ -4,13 +4,16 @@ A family's map is a table of rows (`vision_transformer.py` is one), read in both
 kind says how the array differs; `KINDS` has the functions.
 """
 
+import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from keras_vit.errors import UsageError
 
 Array = NDArray[Any]
 Arguments = Mapping[str, Any]
@@ -151,6 +154,11 @@ class Layout:
         numerics: whose arithmetic a checkpoint with these names was made for, where it is not that of
             the catalogue entry: `"source"` or `"timm"`.
         variants: tables for models that this one lacks names for, such as those of another class.
+        requires: arguments of the builder that the library's own models have.
+        suffix: of the files that are written.
+        settings: keys of the config.json beside such a checkpoint, by argument of the builder.
+        config: from the builder's arguments and the class names to that config.json, for libraries that
+            want one.
         keras_arrays: whether the arrays are laid out as Keras' already.
     """
 
@@ -161,6 +169,10 @@ class Layout:
     renames: tuple[tuple[str, str], ...] = ()
     numerics: str | None = None
     variants: tuple["Layout", ...] = ()
+    requires: Arguments = field(default_factory=dict)
+    suffix: str = ".safetensors"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    config: Callable[[Arguments, Sequence[str] | None], dict[str, Any]] | None = None
     keras_arrays: bool = False
 
     def to_keras(self, row: Row, arrays: Sequence[Array]) -> Array:
@@ -195,6 +207,19 @@ class Layout:
         tables = (self, *self.variants)
         return next((table for table in tables if all(map(table.find, paths))), self)
 
+    def require(self, arguments: Arguments, name: str) -> None:
+        """Refuse a model that the library has no class for, though it may have names for its tensors.
+
+        Raises:
+            UsageError: for an argument that is not as the library's own models have it; `name` is what
+                to call the layout.
+        """
+        for key, value in self.requires.items():
+            if arguments.get(key, value) != value:
+                raise UsageError(
+                    f"{name} has no model with {key}={arguments[key]!r}, only with {value!r}"
+                )
+
     def find(self, path: str) -> Row | None:
         """The row of a variable path, its numbers filled in; None if the table lacks it."""
         return next((row for row in (row.match(path) for row in self.rows) if row), None)
@@ -225,6 +250,11 @@ class Layout:
         names = list(names)
         here = sum(re.fullmatch(known, self.spelled(name)) is not None for name in names)
         return max([here, *(variant.count_known(names) for variant in self.variants)])
+
+
+def layouts_of(module: str) -> Mapping[str, Layout]:
+    """The tables of a family: `LAYOUTS` of the module that its catalogue file names, native one first."""
+    return importlib.import_module(module).LAYOUTS
 
 
 def _pattern(name: str) -> str:

@@ -1,5 +1,7 @@
-"""Reading .npz checkpoints, as Google publishes them, without pickle."""
+"""Reading and writing .npz checkpoints, as Google publishes them, without pickle."""
 
+import zipfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from io import BytesIO
 from math import prod
@@ -10,6 +12,7 @@ import numpy as np
 from keras_vit.errors import CheckpointError
 from keras_vit.weights.checkpoint import Array, Checkpoint, StoredTensor, widen_bfloat16
 from keras_vit.weights.stored_zip import StoredZip
+from keras_vit.weights.whole_file import whole_file
 
 _SUFFIX = ".npy"
 # numpy writes a header of 128 bytes and refuses to parse more than 10,000.
@@ -33,6 +36,24 @@ def open_npz(path: Path) -> Checkpoint:
         }
         stack.pop_all()
     return Checkpoint(path, "npz", tensors, {}, (), archive.close)
+
+
+def write_npz(path: Path | str, tensors: Mapping[str, Array]) -> None:
+    """Write tensors to an uncompressed .npz file, whole or not at all.
+
+    Args:
+        path: the file; one that exists is replaced.
+        tensors: arrays of numbers by name, in any memory layout.
+
+    Raises:
+        CheckpointError: when the folder is missing or cannot be written, or the disk is full.
+    """
+    with whole_file(Path(path)) as draft, zipfile.ZipFile(draft, "w") as archive:
+        for name, array in tensors.items():
+            # numpy.savez too leaves room for more than 4 GiB, since it does not know the size.
+            with archive.open(name + _SUFFIX, "w", force_zip64=True) as member:
+                dense = np.asarray(array, order="C")
+                np.lib.format.write_array(member, dense, allow_pickle=False)
 
 
 def is_npz(names: list[str]) -> bool:

@@ -17,6 +17,8 @@ class LoadReport:
         resized: `(name, shape in the file, shape in the model, method)` of those that were resized.
         reinitialised: the model's weights that were not read, such as a new head.
         unused: names in the file that the model has no place for.
+        numerics: whose arithmetic the model follows, `"timm"` or `"source"`.
+        settings: `(argument, value)` of what the checkpoint's own config.json set instead.
     """
 
     source: str
@@ -25,6 +27,8 @@ class LoadReport:
     resized: tuple[tuple[str, tuple[int, ...], tuple[int, ...], str], ...] = ()
     reinitialised: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    numerics: str | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -37,6 +41,8 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"{self.source} ({self.layout}): {len(self.loaded)} tensors loaded"]
+        lines += [f"  numerics: {self.numerics}"] if self.numerics else []
+        lines += [f"  {name}={value!r}, as its config.json says" for name, value in self.settings]
         lines += [f"  resized {n}: {a} -> {b}, {how}" for n, a, b, how in self.resized]
         lines += [f"  re-initialised {name}" for name in self.reinitialised]
         lines += [f"  unused {name}" for name in self.unused]

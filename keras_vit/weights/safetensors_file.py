@@ -1,7 +1,6 @@
 """Reading and writing .safetensors, by the safetensors library."""
 
 import importlib
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from keras_vit.errors import CheckpointError
 from keras_vit.weights.checkpoint import Array, Checkpoint, StoredTensor
+from keras_vit.weights.whole_file import whole_file
 
 # A header names each tensor in some 100 bytes, so real ones stay below 1 MB; the library itself
 # would parse 100 MB of it into many times the memory.
@@ -88,18 +88,12 @@ def write_safetensors(
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    path = Path(path)
     dense = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            whole = Path(folder) / path.name
-            whole.touch()
-            mode = whole.stat().st_mode
-            save_file(dense, whole, dict(metadata or {}))
-            whole.chmod(mode)  # safetensors makes files that only their owner may read
-            whole.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write {path}: {error}") from error
+    with whole_file(Path(path)) as draft:
+        try:
+            save_file(dense, draft, dict(metadata or {}))
+        except SafetensorError as error:
+            raise CheckpointError(f"cannot write {path}: {error}") from error
 
 
 def _check_header_size(path: Path) -> None:

@@ -1,0 +1,115 @@
+"""The config.json that transformers wants beside weights, written from a model's arguments and read back.
+
+Its keys are those of transformers, models/vit/configuration_vit.py and models/deit/configuration_deit.py.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_vit.errors import CheckpointError
+
+CONFIG_FILE = "config.json"
+_MAX_CONFIG = 2**24  # the names of 21,843 classes, twice, take one
+
+_ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu"}
+_ARGUMENT_OF_ACT = {**{theirs: ours for ours, theirs in _ACTS.items()}, "gelu_new": "gelu_tanh"}
+
+# Keys of a config.json that say how its weights compute, by the builder's argument.
+SETTINGS = {"norm_eps": "layer_norm_eps", "act": "hidden_act"}
+
+
+def vit_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of a ViTForImageClassification, or without classes of a ViTModel."""
+    pooler = {}
+    if arguments["representation_size"]:
+        pooler = {"pooler_output_size": arguments["representation_size"], "pooler_act": "tanh"}
+    name = "ViTForImageClassification" if arguments["num_classes"] else "ViTModel"
+    return {"model_type": "vit", "architectures": [name], **_config(arguments, labels), **pooler}
+
+
+def deit_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of a DeiTForImageClassificationWithTeacher: the distilled DeiT."""
+    name = "DeiTForImageClassificationWithTeacher"
+    return {"model_type": "deit", "architectures": [name], **_config(arguments, labels)}
+
+
+def _config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    names = labels or [f"LABEL_{i}" for i in range(arguments["num_classes"])]
+    return {
+        "hidden_size": arguments["embed_dim"],
+        "num_hidden_layers": arguments["depth"],
+        "num_attention_heads": arguments["num_heads"],
+        "intermediate_size": int(arguments["embed_dim"] * arguments["mlp_ratio"]),
+        "hidden_act": _ACTS[arguments["act"]],
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": arguments["norm_eps"],
+        "qkv_bias": arguments["qkv_bias"],
+        "image_size": _side(arguments["image_size"]),
+        "patch_size": _side(arguments["patch_size"]),
+        "num_channels": arguments["in_chans"],
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+        "dtype": "float32",
+    }
+
+
+def _side(size: tuple[int, int]) -> int | list[int]:
+    """transformers takes one number for a square."""
+    return size[0] if size[0] == size[1] else list(size)
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Writes a config.json.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_settings(path: Path, settings: Mapping[str, str]) -> dict[str, Any]:
+    """What a config.json says of the arithmetic; nothing where there is no such file.
+
+    Args:
+        path: the file.
+        settings: keys of the file by argument of the model's builder, such as `SETTINGS`.
+
+    Returns:
+        The builder's arguments.
+
+    Raises:
+        CheckpointError: if the file is damaged or asks for what this library does not have.
+    """
+    if not settings or not path.is_file():
+        return {}
+    try:
+        if path.stat().st_size > _MAX_CONFIG:
+            raise ValueError("too large")
+        config = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no model's config.json: {error}") from error
+    found = {name: config[key] for name, key in settings.items() if key in config}
+    if "act" in found:
+        found["act"] = _act(path, found["act"])
+    if "norm_eps" in found and not _is_epsilon(found["norm_eps"]):
+        raise CheckpointError(
+            f"{path}: layer_norm_eps is {found['norm_eps']!r}, not a small positive number"
+        )
+    return found
+
+
+def _act(path: Path, name: Any) -> str:
+    if not isinstance(name, str) or name not in _ARGUMENT_OF_ACT:
+        known = ", ".join(_ARGUMENT_OF_ACT)
+        raise CheckpointError(f"{path}: hidden_act is {name!r}, not one of {known}")
+    return _ARGUMENT_OF_ACT[name]
+
+
+def _is_epsilon(value: Any) -> bool:
+    return isinstance(value, float) and 0 < value < 1
