@@ -7,9 +7,9 @@ either.
     keras_vit.export.open_artifact("flowers.onnx").predict(images)
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from keras_vit._lazy import lazy
 from keras_vit.export.formats import FORMATS
 from keras_vit.export.report import CheckReport, Comparison, ExportReport, Tensor
 
@@ -37,8 +37,4 @@ _LAZY = {
     "export_model": "exporting",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'keras_vit.export' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"keras_vit.export.{_LAZY[name]}"), name)
+__getattr__ = lazy(__name__, _LAZY)

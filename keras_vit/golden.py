@@ -69,5 +69,5 @@ def _uniform(name: str, count: int) -> NDArray[np.float64]:
     """Numbers of mean 0 and variance 1 that depend on the name alone."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     bits = np.random.PCG64(seed).random_raw(count) >> np.uint64(11)
-    unit: NDArray[np.float64] = bits * 2.0**-53
-    return np.asarray((unit - 0.5) * math.sqrt(12), np.float64)
+    unit = bits.astype(np.float64) * 2.0**-53
+    return (unit - 0.5) * math.sqrt(12)

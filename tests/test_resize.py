@@ -1,6 +1,5 @@
 """Resizes of position grids and patch kernels, against the codes that they come from."""
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import zoom
 
 from keras_vit.errors import UsageError
 from keras_vit.resize import resample_patch_kernel, resize_grid, resize_matrix
@@ -114,7 +114,6 @@ SCIPY_ZEROS = {(24, 22), (28, 14), (32, 16)}
     ("old", "new"), [*SIZES, (14, 16), (32, 24), (12, 24), (24, 32), *sorted(SCIPY_ZEROS)]
 )
 def test_linear_align_corners_is_scipy_zoom(old: int, new: int) -> None:
-    zoom = pytest.importorskip("scipy.ndimage").zoom
     grid = np.random.default_rng(2).normal(size=(old, old, 3))
     scipys = zoom(grid, (new / old, new / old, 1), order=1)
     ours = resize_grid(grid, (new, new), "linear_align_corners")
@@ -175,8 +174,6 @@ def reference(
     given: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, np.ndarray]]:
     """What torch and timm make of `given`, computed in a process without TensorFlow."""
-    if not importlib.util.find_spec("timm"):
-        pytest.skip("timm is not installed")
     folder: Path = tmp_path_factory.mktemp("resize")
     np.savez(folder / "given.npz", allow_pickle=False, **given)
     arguments = [str(folder / "given.npz"), str(folder / "out.npz")]

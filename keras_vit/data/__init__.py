@@ -3,19 +3,20 @@
 The public names are resolved when they are first used; only `Batches` needs Keras.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_vit._lazy import lazy
 
 if TYPE_CHECKING:
-    from .pipeline import Augmentation as Augmentation
-    from .pipeline import Batches as Batches
-    from .sources import Dataset as Dataset
-    from .sources import image_files as image_files
-    from .sources import load as load
-    from .sources import split as split
-    from .transforms import eval_batch as eval_batch
-    from .transforms import eval_image as eval_image
-    from .transforms import normalize as normalize
+    from keras_vit.data.pipeline import Augmentation as Augmentation
+    from keras_vit.data.pipeline import Batches as Batches
+    from keras_vit.data.sources import Dataset as Dataset
+    from keras_vit.data.sources import image_files as image_files
+    from keras_vit.data.sources import load as load
+    from keras_vit.data.sources import split as split
+    from keras_vit.data.transforms import eval_batch as eval_batch
+    from keras_vit.data.transforms import eval_image as eval_image
+    from keras_vit.data.transforms import normalize as normalize
 
 _PUBLIC = {
     "Dataset": "sources",
@@ -31,8 +32,4 @@ _PUBLIC = {
 
 __all__ = [*_PUBLIC]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'keras_vit.data' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"keras_vit.data.{_PUBLIC[name]}"), name)
+__getattr__ = lazy(__name__, _PUBLIC)

@@ -4,18 +4,19 @@ The public names are resolved when they are first used, so that this import load
 here is called like a function: the module would take the function's place.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_vit._lazy import lazy
 
 if TYPE_CHECKING:
-    from .evaluation import EvaluationReport as EvaluationReport
-    from .evaluation import evaluate as evaluate
-    from .fitting import Epoch as Epoch
-    from .fitting import TrainingReport as TrainingReport
-    from .fitting import train as train
-    from .optimizers import adamw as adamw
-    from .prediction import predict as predict
-    from .schedules import warmup_cosine as warmup_cosine
+    from keras_vit.training.evaluation import EvaluationReport as EvaluationReport
+    from keras_vit.training.evaluation import evaluate as evaluate
+    from keras_vit.training.fitting import Epoch as Epoch
+    from keras_vit.training.fitting import TrainingReport as TrainingReport
+    from keras_vit.training.fitting import train as train
+    from keras_vit.training.optimizers import adamw as adamw
+    from keras_vit.training.prediction import predict as predict
+    from keras_vit.training.schedules import warmup_cosine as warmup_cosine
 
 _PUBLIC = {
     "train": "fitting",
@@ -30,8 +31,4 @@ _PUBLIC = {
 
 __all__ = [*_PUBLIC]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'keras_vit.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"keras_vit.training.{_PUBLIC[name]}"), name)
+__getattr__ = lazy(__name__, _PUBLIC)
