@@ -121,16 +121,16 @@ class ConvAttention(keras.layers.Layer):
             mixed, scores = ops.dot_product_attention(query, key, value, scale=self.scale), None
         else:
             mixed, scores = self._attend(query, key, value, training)
-        batch, tokens, _, _ = ops.shape(mixed)
-        mixed = self.proj(ops.reshape(mixed, (batch, tokens, self.num_heads * self.head_dim)))
+        tokens = ops.shape(mixed)[1]
+        mixed = self.proj(ops.reshape(mixed, (-1, tokens, self.num_heads * self.head_dim)))
         mixed = dropped(self.proj_drop, mixed, training)
         return (mixed, scores) if return_attention_scores else mixed
 
     def _heads(self, dense: keras.layers.Layer, grid: Any, prefix: list[Any]) -> Any:
         """The linear projection of all tokens: `(batch, tokens, heads, head_dim)`."""
         projected = dense(join_tokens(grid, prefix))
-        batch, tokens, _ = ops.shape(projected)
-        return ops.reshape(projected, (batch, tokens, self.num_heads, self.head_dim))
+        tokens = ops.shape(projected)[1]
+        return ops.reshape(projected, (-1, tokens, self.num_heads, self.head_dim))
 
     def _attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
         """Queries, keys, values `(batch, tokens, heads, head_dim)` to mixed values and the softmax."""

@@ -13,17 +13,19 @@ def grid_and_prefix(inputs: Any) -> tuple[Any, list[Any]]:
 
 def join_tokens(grid: Any, prefix: list[Any]) -> Any:
     """Class token, if any, and the pixels row by row: `(batch, tokens, dim)`."""
-    batch, height, width, dim = ops.shape(grid)
-    pixels = ops.reshape(grid, (batch, height * width, dim))
+    _, height, width, dim = ops.shape(grid)
+    # -1 for the batch, here and below: a shape of numbers alone is a constant of an exported file.
+    pixels = ops.reshape(grid, (-1, height * width, dim))
     return ops.concatenate([*prefix, pixels], axis=1) if prefix else pixels
 
 
 def split_tokens(tokens: Any, like: Any) -> Any:
     """The inverse of `join_tokens`: a map, or a pair, as `like` is."""
     grid, prefix = grid_and_prefix(like)
+    shape = (-1, *ops.shape(grid)[1:])
     if not prefix:
-        return ops.reshape(tokens, ops.shape(grid))
-    return [ops.reshape(tokens[:, 1:], ops.shape(grid)), tokens[:, :1]]
+        return ops.reshape(tokens, shape)
+    return [ops.reshape(tokens[:, 1:], shape), tokens[:, :1]]
 
 
 def count_tokens(grid: tuple[int | None, ...], prefix: list[Any]) -> int | None:
