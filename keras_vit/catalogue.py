@@ -60,6 +60,7 @@ class Score:
         dataset: what it was measured on, such as `"imagenet1k"` (the validation images).
         image_size: side of the square images, in pixels.
         top1, top5: in percent; `top5` is None where it was not published.
+        measured_by: short name of whoever measured and published it, such as `"timm"`.
         source: URL of the publication.
     """
 
@@ -67,6 +68,7 @@ class Score:
     image_size: int
     top1: float
     top5: float | None
+    measured_by: str
     source: str
 
 
@@ -337,7 +339,9 @@ def _numerics(*tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _score(document: Mapping[str, Any], score: Mapping[str, Any]) -> Score:
-    return Score(**{"top5": None, **score, "source": document["sources"][score["source"]]})
+    publisher = score["source"]
+    source = {"measured_by": publisher, "source": document["sources"][publisher]}
+    return Score(**{"top5": None, **score, **source})
 
 
 def _aliases(

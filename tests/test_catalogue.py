@@ -2,6 +2,7 @@
 
 import ast
 import json
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -431,3 +432,16 @@ def test_labels_are_in_torchvisions_order():
     program = "import json; from torchvision.models._meta import _IMAGENET_CATEGORIES as names;"
     theirs = json.loads(run(program + "print(json.dumps(names))"))
     assert [name.lower() for name in labels("imagenet1k")] == [name.lower() for name in theirs]
+
+
+def test_readme_has_the_catalogues_models() -> None:
+    """`python tools/write_models.py` writes them."""
+    root = Path(__file__).parents[1]
+    writer = runpy.run_path(str(root / "tools" / "write_models.py"))
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert writer["rewrite"](text) == text
+
+
+def test_a_short_name_of_a_source_means_one_publication() -> None:
+    pairs = {(score.measured_by, score.source) for card in cards() for score in card.scores}
+    assert len(pairs) == len(dict(pairs))

@@ -61,7 +61,8 @@ def _classes(card: ModelCard) -> str:
 
 def _score(score: Score) -> str:
     top5 = "" if score.top5 is None else f", top-5 {score.top5:.2f} %"
-    return f"{score.dataset} at {score.image_size}: top-1 {score.top1:.2f} %{top5} ({score.source})"
+    result = f"{score.dataset} at {score.image_size}: top-1 {score.top1:.2f} %{top5}"
+    return f"{result}, measured by {score.measured_by} ({score.source})"
 
 
 def _preprocessing(card: ModelCard) -> dict[str, Any]:
