@@ -1,20 +1,21 @@
-"""`convert`: a published checkpoint, or a saved model, rewritten as a `.keras` or `.safetensors` file."""
+"""`convert`: a published checkpoint, or a saved model, rewritten as a file of Keras or another library."""
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_vit import catalogue
 from keras_vit.errors import CheckpointError, UsageError
-from keras_vit.export.staging import staging
-from keras_vit.outputs import require_output
+from keras_vit.export.staging import publish, staging
+from keras_vit.outputs import require_free, require_output
 from keras_vit.weights.files import open_checkpoint
+from keras_vit.weights.huggingface import CONFIG_FILE
 from keras_vit.weights.report import LoadReport
 
-_SUFFIXES = (".keras", ".safetensors")
+_SUFFIXES = (".keras", ".safetensors", ".npz")
 
 
 @dataclass(frozen=True)
@@ -47,31 +48,24 @@ def convert(
     model: str | None = None,
     *,
     layout: str | None = None,
-    num_classes: int | None = None,
-    image_size: int | tuple[int, int] | None = None,
-    in_chans: int | None = None,
-    labels: Sequence[str] | str | None = None,
-    numerics: str | None = None,
-    source: str | None = None,
-    checkpoint_key: str | None = None,
     partial: bool = False,
     overwrite: bool = False,
-    **overrides: Any,
+    **arguments: Any,
 ) -> ConvertReport:
     """Reads a checkpoint into a model and writes the model.
 
     Args:
         checkpoint: whatever `keras_vit.load` takes as `weights`: a file or folder (.safetensors, .bin,
             .pth, .npz, .keras), `"hf://org/name"`, or `"pretrained"`, which is `model`'s own.
-        output: a `.keras` file, or a `.safetensors` file with another library's tensor names. Its
-            folder has to exist.
+        output: a `.keras` file, or a `.safetensors` or `.npz` file with another library's tensor names.
+            Its folder has to exist.
         model: name of the model that the checkpoint belongs to; None for a `.keras` file, which knows.
-        layout: tensor names of a `.safetensors` output; `"timm"` when None.
-        num_classes: of the checkpoint's classifier, where it is not the published one.
-        image_size, in_chans, labels, numerics, source, checkpoint_key, overrides: as in
-            `keras_vit.load`.
+        layout: tensor names of the output, as in `keras_vit.save_weights`; of a `.safetensors` file the
+            family's native ones, mostly `"timm"`, when None.
         partial: accept weights that the checkpoint lacks or has in another shape; they are new then.
         overwrite: whether an existing output may be replaced.
+        **arguments: others of `keras_vit.load`, such as `num_classes` where the checkpoint's classifier
+            is not the published one, `numerics`, `source`, `checkpoint_key` or `sha256`.
 
     Returns:
         What was read and written.
@@ -81,38 +75,25 @@ def convert(
         CheckpointError: if the checkpoint is damaged or another model's. Nothing was written.
     """
     path = Path(output)
-    arguments = {
-        "num_classes": num_classes,
-        "image_size": image_size,
-        "in_chans": in_chans,
-        "labels": labels,
-        "numerics": numerics,
-        "source": source,
-        "checkpoint_key": checkpoint_key,
-        **overrides,
-    }
-    asked = [name for name, value in arguments.items() if value is not None]
     require_output(path, _SUFFIXES, overwrite)
     if path.suffix == ".keras" and layout is not None:
-        raise UsageError("layout is for .safetensors files; a .keras file has Keras' own names")
-    _require_input(checkpoint, model, asked, checkpoint_key)
+        raise UsageError("a .keras file has Keras' own names; layout is for .safetensors and .npz")
+    _require_input(checkpoint, model, arguments)
     from keras_vit.loading import load  # Keras, seconds: not before there is work for it
 
     if model is None:
-        network = load(checkpoint)
+        network = load(checkpoint, sha256=arguments.get("sha256"))
     else:
         network = load(model, weights=checkpoint, partial=partial, dtype="float32", **arguments)
     _require_whole(network.load_report, partial)
-    return _write(network, path, layout)
+    return _write(network, path, layout, overwrite)
 
 
 def _require_input(
-    checkpoint: str | os.PathLike[str],
-    model: str | None,
-    asked: Sequence[str],
-    checkpoint_key: str | None,
+    checkpoint: str | os.PathLike[str], model: str | None, arguments: Mapping[str, Any]
 ) -> None:
     """Refuse a name or a file that cannot be read, before Keras takes seconds to import."""
+    asked = [name for name, value in arguments.items() if value is not None and name != "sha256"]
     is_saved = str(checkpoint).endswith(".keras")
     if model is not None:
         catalogue.info(model)
@@ -125,7 +106,7 @@ def _require_input(
     if is_saved and not Path(checkpoint).is_file():
         raise CheckpointError(f"there is no file {checkpoint}")
     if not is_saved and checkpoint != "pretrained" and not str(checkpoint).startswith("hf://"):
-        with open_checkpoint(Path(checkpoint), key=checkpoint_key):
+        with open_checkpoint(Path(checkpoint), key=arguments.get("checkpoint_key")):
             pass
 
 
@@ -138,9 +119,9 @@ def _require_whole(report: LoadReport | None, partial: bool) -> None:
         )
 
 
-def _write(network: Any, path: Path, layout: str | None) -> ConvertReport:
-    """Write the whole file under another name, then give it its own."""
-    from keras_vit.saving import save_weights
+def _write(network: Any, path: Path, layout: str | None, overwrite: bool) -> ConvertReport:
+    """Write whole files under other names, then give them their own."""
+    from keras_vit.saving import choose_layout, save_weights
 
     with staging(path) as folder:
         draft = folder / path.name
@@ -148,10 +129,14 @@ def _write(network: Any, path: Path, layout: str | None) -> ConvertReport:
             layout = "keras"
             network.save(draft)
         else:
-            layout = layout or "timm"
+            layout = choose_layout(network, path, layout)
             save_weights(network, draft, layout)
         size = draft.stat().st_size
-        draft.replace(path)
+        moves = [(draft, path)]
+        if (folder / CONFIG_FILE).exists():
+            moves.append((folder / CONFIG_FILE, path.with_name(CONFIG_FILE)))
+            require_free(path.with_name(CONFIG_FILE), overwrite)
+        publish(moves, folder)
     return ConvertReport(
         path=str(path),
         size=size,

@@ -1,15 +1,16 @@
 """`save_weights`: a model's weights under the tensor names of another library."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_vit import catalogue
+from keras_vit.config import ModelConfig
 from keras_vit.errors import UsageError
 from keras_vit.models.model import VisionModel
+from keras_vit.outputs import require_free
 from keras_vit.weights.checkpoint import as_real
 from keras_vit.weights.files import write_npz, write_safetensors
 from keras_vit.weights.huggingface import CONFIG_FILE, write_config
@@ -51,56 +52,63 @@ def save_weights(
         CheckpointError: if the file cannot be written.
     """
     path = Path(path)
-    if model.config is None:
-        raise UsageError(
-            "this model has no configuration; only a model of keras_vit.load has names"
-        )
-    layouts = layouts_of(catalogue.info(model.config.name).name_map)
-    layout = layout or _native(layouts, path)
-    if layout not in layouts:
-        raise UsageError(f"layout must be one of {', '.join(layouts)}. Received: {layout!r}")
-    table = layouts[layout].for_model(variable.path for variable in model.weights)
+    layout = choose_layout(model, path, layout)
+    config = _config_of(model)
+    table = layouts_of(catalogue.info(config.name).name_map)[layout]
+    table = table.for_model(variable.path for variable in model.weights)
     if path.suffix != table.suffix:
-        raise UsageError(f"{layout} weights are written as {table.suffix}. Received: {path}")
-    table.require(model.config.arguments, layout)
-    config = path.with_name(CONFIG_FILE) if _has_config(table, path) else None
-    for file in (path, config):
-        if file is not None and file.exists() and not overwrite:
-            raise UsageError(f"{file} exists; pass overwrite=True to replace it")
+        raise UsageError(f"{layout} weights are written as {table.suffix}. Received: {path.name}")
+    table.require(config.arguments, layout)
+    described = table.config is not None and path.name == _PRETRAINED_FILE
+    for file in (path, path.with_name(CONFIG_FILE)) if described else (path,):
+        require_free(file, overwrite)
     tensors = _tensors(model, table, layout)
     if table.suffix == ".npz":
         write_npz(path, tensors)
     else:
         write_safetensors(path, tensors, {"format": "pt"})
-    if config is not None and table.config is not None:
-        write_config(config, table.config(model.config.arguments, model.config.labels))
+    if table.config is not None and described:
+        contents = table.config(config.arguments, config.labels)
+        write_config(path.with_name(CONFIG_FILE), contents)
     return path
 
 
-def _native(layouts: Mapping[str, Layout], path: Path) -> str:
-    """The first layout that is written in files of this kind."""
-    suffixes = {name: layout.suffix for name, layout in layouts.items()}
-    for name, suffix in suffixes.items():
-        if path.suffix == suffix:
+def choose_layout(model: VisionModel, path: Path, layout: str | None) -> str:
+    """The layout asked for, or the first of the model's family that is written in files like `path`.
+
+    Raises:
+        UsageError: for an unknown layout, or a suffix that no layout of the family has.
+    """
+    layouts = layouts_of(catalogue.info(_config_of(model).name).name_map)
+    if layout is not None:
+        if layout not in layouts:
+            raise UsageError(f"layout must be one of {', '.join(layouts)}. Received: {layout!r}")
+        return layout
+    for name, table in layouts.items():
+        if table.suffix == path.suffix:
             return name
-    kinds = " or ".join(dict.fromkeys(suffixes.values()))
+    kinds = " or ".join(dict.fromkeys(table.suffix for table in layouts.values()))
     raise UsageError(f"weights are written as {kinds}. Received: {path}")
 
 
-def _has_config(table: Layout, path: Path) -> bool:
-    return table.config is not None and path.name == _PRETRAINED_FILE
+def _config_of(model: VisionModel) -> ModelConfig:
+    if model.config is None:
+        raise UsageError(
+            "this model has no configuration; only a model of keras_vit.load has names"
+        )
+    return model.config
 
 
 def _tensors(model: VisionModel, table: Layout, layout: str) -> dict[str, Any]:
     """All tensors by their names in the layout."""
-    assert model.config is not None
+    arguments = _config_of(model).arguments
     tensors: dict[str, Any] = {}
     for variable in model.weights:
         row = table.find(variable.path)
         if row is None:
             raise UsageError(f"{layout} has no name for {variable.path}; export the model instead")
         array = as_real(keras.ops.convert_to_numpy(variable))
-        parts = table.from_keras(row, array, model.config.arguments)
+        parts = table.from_keras(row, array, arguments)
         tensors.update(zip(row.names, parts, strict=True))
         tensors.update(table.constants_beside(variable.path))
     return tensors

@@ -1,4 +1,4 @@
-"""`keras-vit convert`: a checkpoint of any library to a `.keras` or `.safetensors` file."""
+"""`keras-vit convert`: a checkpoint of any library to a file of Keras or another library."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,9 @@ from keras_vit.cli.output import file_size, json_option, print_json, working
 @click.argument("output")
 @click.option("--model", metavar="NAME", help="The model that the checkpoint is for.")
 @click.option(
-    "--layout", metavar="NAME", help="Tensor names of a .safetensors output [default: timm]."
+    "--layout",
+    metavar="NAME",
+    help="Tensor names of the output: timm, huggingface, npz, official [default: the native ones].",
 )
 @model_options
 @labels_option
@@ -23,6 +25,7 @@ from keras_vit.cli.output import file_size, json_option, print_json, working
 @click.option(
     "--checkpoint-key", metavar="NAME", help="Entry of a torch training checkpoint: model_ema."
 )
+@click.option("--sha256", metavar="HEX", help="Of CHECKPOINT; another file is refused.")
 @click.option("--partial", is_flag=True, help="Load what fits; the rest is initialised.")
 @force_option
 @json_option
@@ -35,10 +38,11 @@ def command(
     as_json: bool,
     **arguments: Any,
 ) -> None:
-    """Rewrite CHECKPOINT as OUTPUT, a .keras or .safetensors file.
+    """Rewrite CHECKPOINT as OUTPUT, a .keras, .safetensors or .npz file.
 
     CHECKPOINT is a .safetensors, .bin, .pth, .npz or .keras file, hf://ORG/NAME, or 'pretrained' for
-    the weights that are published for --model. What became of each tensor is printed.
+    the weights that are published for --model. What became of each tensor is printed. Beside an OUTPUT
+    called model.safetensors in Hugging Face's layout lies the config.json that transformers wants.
     """
     from keras_vit.converting import convert
 
