@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_vit.layers import ConvEmbedding, ConvTransformerBlock, MapPool, TokenPool
 from keras_vit.layers.windows import window_count
-from keras_vit.models.vision_transformer import classifier
+from keras_vit.models.transformer import classifier
 
 
 def cvt(

@@ -16,15 +16,16 @@ from typing import Any
 import keras
 
 from keras_vit.layers import PatchEmbedding, ResNetStem
+from keras_vit.models.builders import passes_on
 from keras_vit.models.resnetv2 import blocks
-from keras_vit.models.vision_transformer import transformer
+from keras_vit.models.transformer import transformer
 
 
+@passes_on(transformer)
 def hybrid(
     *,
     image_size: tuple[int, int],
     in_chans: int,
-    num_classes: int,
     layers: tuple[int, ...],
     channels: tuple[int, ...],
     stem_chs: int,
@@ -35,34 +36,12 @@ def hybrid(
     conv_form: str,
     patch_size: tuple[int, int],
     embed_dim: int,
-    depth: int,
-    num_heads: int,
-    mlp_ratio: float,
-    qkv_bias: bool,
-    qk_norm: bool,
-    init_values: float | None,
-    class_token: bool,
-    dist_token: bool,
-    reg_tokens: int,
-    no_embed_class: bool,
     pre_norm: bool,
-    final_norm: bool,
-    fc_norm: bool,
-    global_pool: str,
-    representation_size: int | None,
-    act: str,
-    norm_eps: float,
-    pos_resize: str,
     weight_init: str,
     stem: keras.Model | Mapping[str, Any] | None = None,
-    position_embedding: bool = True,
     dynamic_image_size: bool = False,
-    drop_rate: float = 0.0,
-    pos_drop_rate: float = 0.0,
-    proj_drop_rate: float = 0.0,
-    attn_drop_rate: float = 0.0,
-    drop_path_rate: float = 0.0,
     dtype: Any = None,
+    **rest: Any,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Draws the graph of a hybrid; `keras_vit.load` makes a model of it.
 
@@ -77,7 +56,9 @@ def hybrid(
             `keras.Model(bit.input, bit.get_layer("stages_2_blocks_5").output)`. Its layers are used
             as they are, weights and all. What a configuration holds of it is its own configuration,
             from which a new one is made.
-        Others: as in `vision_transformer`.
+        image_size, in_chans, embed_dim, pre_norm, weight_init, dynamic_image_size, dtype: as in
+            `vision_transformer`.
+        **rest: the arguments of `transformer`.
 
     Returns:
         The symbolic `images` (batch, height, width, in_chans) and the output, as `vision_transformer`'s.
@@ -85,7 +66,7 @@ def hybrid(
     size = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
     if stem is None:
-        common = {
+        conv = {
             "padding": padding,
             "norm_eps": stem_norm_eps,
             "conv_eps": conv_eps,
@@ -93,9 +74,9 @@ def hybrid(
             "weight_init": weight_init,
             "dtype": dtype,
         }
-        backbone = [
-            ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **common, name="stem"),
-            *blocks(layers, channels, False, 0.0, common),
+        backbone: list[keras.layers.Layer] = [
+            ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **conv, name="stem"),
+            *blocks(layers, channels, False, 0.0, conv),
         ]
     else:
         backbone = [_as_layer(stem, (*size, in_chans))]
@@ -105,43 +86,13 @@ def hybrid(
     x, shape = images, (None, *image_size, in_chans)
     for layer in (*backbone, patch_embed):
         x, shape = layer(x), layer.compute_output_shape(shape)
-    outputs = transformer(
-        x,
-        shape[1:3],
-        num_classes=num_classes,
-        depth=depth,
-        num_heads=num_heads,
-        mlp_ratio=mlp_ratio,
-        qkv_bias=qkv_bias,
-        qk_norm=qk_norm,
-        init_values=init_values,
-        class_token=class_token,
-        dist_token=dist_token,
-        reg_tokens=reg_tokens,
-        no_embed_class=no_embed_class,
-        pre_norm=pre_norm,
-        final_norm=final_norm,
-        fc_norm=fc_norm,
-        global_pool=global_pool,
-        representation_size=representation_size,
-        act=act,
-        norm_eps=norm_eps,
-        pos_resize=pos_resize,
-        weight_init=weight_init,
-        position_embedding=position_embedding,
-        drop_rate=drop_rate,
-        pos_drop_rate=pos_drop_rate,
-        proj_drop_rate=proj_drop_rate,
-        attn_drop_rate=attn_drop_rate,
-        drop_path_rate=drop_path_rate,
-        dtype=dtype,
-    )
-    return images, outputs
+    common = {"pre_norm": pre_norm, "weight_init": weight_init, "dtype": dtype}
+    return images, transformer(x, shape[1:3], **common, **rest)
 
 
 def _as_layer(stem: keras.Model | Mapping[str, Any], shape: tuple[int | None, ...]) -> keras.Model:
     """The caller's model, or one made from its configuration, as a layer `stem` with its weights."""
-    model = stem
+    model: Any = stem
     if isinstance(stem, Mapping):
         model = keras.saving.deserialize_keras_object(dict(stem))
     inputs = getattr(model, "inputs", None) or []

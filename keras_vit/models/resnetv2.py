@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from keras_vit.layers import Bottleneck, GroupNorm, MapPool, ResNetStem
-from keras_vit.models.vision_transformer import classifier
+from keras_vit.models.transformer import classifier
 
 
 def resnetv2(

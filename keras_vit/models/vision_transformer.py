@@ -3,70 +3,37 @@
 from typing import Any
 
 import keras
-from keras import layers
 
-from keras_vit.layers import PatchEmbedding, TokenEmbedding, TokenPool, TransformerBlock, WeightInit
+from keras_vit.layers import PatchEmbedding
+from keras_vit.models.builders import passes_on
+from keras_vit.models.transformer import transformer
 
 
+@passes_on(transformer)
 def vision_transformer(
     *,
     image_size: tuple[int, int],
     in_chans: int,
-    num_classes: int,
     patch_size: tuple[int, int],
     embed_dim: int,
-    depth: int,
-    num_heads: int,
-    mlp_ratio: float,
-    qkv_bias: bool,
-    qk_norm: bool,
-    init_values: float | None,
-    class_token: bool,
-    dist_token: bool,
-    reg_tokens: int,
-    no_embed_class: bool,
     pre_norm: bool,
-    final_norm: bool,
-    fc_norm: bool,
-    global_pool: str,
-    representation_size: int | None,
-    act: str,
-    norm_eps: float,
-    pos_resize: str,
     weight_init: str,
-    position_embedding: bool = True,
     dynamic_image_size: bool = False,
-    drop_rate: float = 0.0,
-    pos_drop_rate: float = 0.0,
-    proj_drop_rate: float = 0.0,
-    attn_drop_rate: float = 0.0,
-    drop_path_rate: float = 0.0,
     dtype: Any = None,
+    **rest: Any,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Draws the graph of a ViT; `keras_vit.load` makes a model of it. Arguments are timm's.
 
     Args:
         image_size: (height, width) of the images; not necessarily square.
         in_chans: number of image channels.
-        num_classes: number of logits; 0 gives the pooled features.
         patch_size: (height, width) of a patch.
-        embed_dim, depth, num_heads, mlp_ratio: width, number of blocks, heads, hidden width over width.
-        qkv_bias, qk_norm: bias of the joint projection; LayerNorm of queries and keys.
-        init_values: LayerScale's initial value, or None for no LayerScale.
-        class_token, dist_token, reg_tokens, no_embed_class, position_embedding: as in `TokenEmbedding`.
+        embed_dim: width.
         pre_norm: LayerNorm before the blocks; the patch embedding then has no bias (CLIP).
-        final_norm: LayerNorm after the blocks, or with fc_norm after the pooling.
-        global_pool: `"token"`, `"avg"`, `"max"`, `"avgmax"`, or `""` for all tokens.
-        representation_size: width of the pre-training head's dense + tanh, or None for no such layer.
-        act, norm_eps: activation and LayerNorm epsilon.
-        pos_resize: how positions are resized at run time.
-        weight_init: `"timm"` or `"jax"`.
+        weight_init: a scheme of `WeightInit`.
         dynamic_image_size: takes images of any size, and resizes the positions as they come.
-        drop_rate: dropout before the head. pos_drop_rate: after adding positions. proj_drop_rate: after
-            the attention's and the MLP's dense layers (the ViT paper's dropout is the last two).
-            attn_drop_rate: of attention weights. drop_path_rate: stochastic depth of the last block,
-            rising linearly from 0 at the first.
         dtype: dtype policy of every layer.
+        **rest: the arguments of `transformer`.
 
     Returns:
         The symbolic `images` (batch, height, width, in_chans) and the output: logits
@@ -74,156 +41,9 @@ def vision_transformer(
     """
     size = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
-    x = PatchEmbedding(
+    patch_embed = PatchEmbedding(
         embed_dim, patch_size, not pre_norm, weight_init, dtype=dtype, name="patch_embed"
-    )(images)
-    outputs = transformer(
-        x,
-        (image_size[0] // patch_size[0], image_size[1] // patch_size[1]),
-        num_classes=num_classes,
-        depth=depth,
-        num_heads=num_heads,
-        mlp_ratio=mlp_ratio,
-        qkv_bias=qkv_bias,
-        qk_norm=qk_norm,
-        init_values=init_values,
-        class_token=class_token,
-        dist_token=dist_token,
-        reg_tokens=reg_tokens,
-        no_embed_class=no_embed_class,
-        pre_norm=pre_norm,
-        final_norm=final_norm,
-        fc_norm=fc_norm,
-        global_pool=global_pool,
-        representation_size=representation_size,
-        act=act,
-        norm_eps=norm_eps,
-        pos_resize=pos_resize,
-        weight_init=weight_init,
-        position_embedding=position_embedding,
-        drop_rate=drop_rate,
-        pos_drop_rate=pos_drop_rate,
-        proj_drop_rate=proj_drop_rate,
-        attn_drop_rate=attn_drop_rate,
-        drop_path_rate=drop_path_rate,
-        dtype=dtype,
     )
-    return images, outputs
-
-
-def transformer(
-    x: keras.KerasTensor,
-    grid: tuple[int, int],
-    *,
-    num_classes: int,
-    depth: int,
-    num_heads: int,
-    mlp_ratio: float,
-    qkv_bias: bool,
-    qk_norm: bool,
-    init_values: float | None,
-    class_token: bool,
-    dist_token: bool,
-    reg_tokens: int,
-    no_embed_class: bool,
-    pre_norm: bool,
-    final_norm: bool,
-    fc_norm: bool,
-    global_pool: str,
-    representation_size: int | None,
-    act: str,
-    norm_eps: float,
-    pos_resize: str,
-    weight_init: str,
-    position_embedding: bool,
-    drop_rate: float,
-    pos_drop_rate: float,
-    proj_drop_rate: float,
-    attn_drop_rate: float,
-    drop_path_rate: float,
-    dtype: Any,
-) -> keras.KerasTensor:
-    """What follows the patch embedding: tokens, blocks, norm, pooling and classifier.
-
-    Args:
-        x: symbolic patch embeddings, `(batch, height, width, embed_dim)`.
-        grid: (height, width) that the position embedding is learned for.
-        Others: as in `vision_transformer`.
-
-    Returns:
-        The symbolic output.
-    """
-    if dist_token and global_pool != "token":
-        raise ValueError(
-            f"A distilled model pools its tokens. Received: global_pool={global_pool!r}"
-        )
-    norm = {"epsilon": norm_eps, "dtype": dtype}
-    embedding = TokenEmbedding(
-        class_token=class_token,
-        dist_token=dist_token,
-        reg_tokens=reg_tokens,
-        no_embed_class=no_embed_class,
-        position_embedding=position_embedding,
-        grid_size=grid,
-        pos_resize=pos_resize,
-        drop_rate=pos_drop_rate,
-        weight_init=weight_init,
-        dtype=dtype,
-        name="embedding",
-    )
-    x = embedding(x)
-    if pre_norm:
-        x = layers.LayerNormalization(**norm, name="norm_pre")(x)
-    for i in range(depth):
-        x = TransformerBlock(
-            num_heads,
-            mlp_ratio=mlp_ratio,
-            qkv_bias=qkv_bias,
-            qk_norm=qk_norm,
-            act=act,
-            norm_eps=norm_eps,
-            init_values=init_values,
-            attn_drop_rate=attn_drop_rate,
-            proj_drop_rate=proj_drop_rate,
-            drop_path_rate=drop_path_rate * i / max(depth - 1, 1),
-            weight_init=weight_init,
-            dtype=dtype,
-            name=f"blocks_{i}",
-        )(x)
-    if final_norm and not fc_norm:
-        x = layers.LayerNormalization(**norm, name="norm")(x)
-
-    def head(x: keras.KerasTensor, suffix: str = "", index: int = 0) -> keras.KerasTensor:
-        if global_pool:
-            prefix = embedding.num_prefix_tokens
-            x = TokenPool(global_pool, prefix, index, dtype=dtype, name=f"pool{suffix}")(x)
-        if final_norm and fc_norm:
-            x = layers.LayerNormalization(**norm, name="fc_norm")(x)
-        if representation_size:
-            x = layers.Dense(
-                representation_size,
-                activation="tanh",
-                kernel_initializer=WeightInit(weight_init, "kernel"),
-                dtype=dtype,
-                name="pre_logits",
-            )(x)
-        if drop_rate:
-            x = layers.Dropout(drop_rate, dtype=dtype, name=f"head_drop{suffix}")(x)
-        return classifier(x, num_classes, weight_init, f"head{suffix}", dtype) if num_classes else x
-
-    if dist_token:
-        # Both heads count the same at inference (timm/models/deit.py, forward_head).
-        return layers.Average(dtype=dtype, name="mean")([head(x), head(x, "_dist", 1)])
-    return head(x)
-
-
-def classifier(
-    x: keras.KerasTensor, num_classes: int, weight_init: str, name: str, dtype: Any
-) -> keras.KerasTensor:
-    """The linear head. Under a mixed policy it computes in float32, as Keras advises for outputs."""
-    return layers.Dense(
-        num_classes,
-        kernel_initializer=WeightInit(weight_init, "head"),
-        dtype=keras.dtype_policies.get(dtype).variable_dtype,
-        name=name,
-    )(x)
+    grid = (image_size[0] // patch_size[0], image_size[1] // patch_size[1])
+    common = {"pre_norm": pre_norm, "weight_init": weight_init, "dtype": dtype}
+    return images, transformer(patch_embed(images), grid, **common, **rest)
