@@ -4,9 +4,7 @@ The public names are resolved when they are first used: `import keras_vit`, `lis
 load neither Keras nor TensorFlow.
 """
 
-import importlib
-from typing import Any
-
+from keras_vit._lazy import lazy
 from keras_vit._registration import register
 
 __version__ = "0.1.0"
@@ -29,10 +27,7 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'keras_vit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"keras_vit.{_PUBLIC[name]}"), name)
+__getattr__ = lazy(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:
