@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 
 _NORM = re.compile(r"(norm|bn|gn|ln)\w*[./](weight|scale|gamma)$", re.IGNORECASE)
+_STANDARDIZED = re.compile(r"(standardized_conv2d|conv_root|unit\d+/conv\w+)/kernel$")
 _VARIANCE = re.compile(r"(running_var|moving_variance)$")
 
 
@@ -29,7 +30,8 @@ def seeded_tensor(name: str, shape: tuple[int, ...]) -> Float32:
 
     Returns:
         float32, uniform: variances in 0.5..1.5, scales of norms about 1, kernels about 1.5 over the root
-        of their fan, biases, tokens and positions about 0.
+        of their fan, biases, tokens and positions about 0. Kernels that are standardised are about a
+        thousandth, where the epsilon of the standardisation counts.
     """
     noise = _uniform(name, math.prod(shape)).reshape(shape)  # unit variance
     flat = len([side for side in shape if side > 1]) <= 1
@@ -37,6 +39,8 @@ def seeded_tensor(name: str, shape: tuple[int, ...]) -> Float32:
         value = 1.0 + noise / math.sqrt(12)
     elif flat and _NORM.search(name):
         value = 1.0 + 0.3 * noise
+    elif _STANDARDIZED.search(name):
+        value = 1e-3 * noise
     elif flat or (len(shape) == 3 and shape[0] == 1):
         value = 0.3 * noise
     else:  # the fan in of a square matrix, whatever its order of axes

@@ -44,11 +44,11 @@ def adapt_positions(array: Array, geometry: Geometry, method: str) -> tuple[Arra
         CheckpointError: if the number of positions fits no grid.
     """
     patches = array.shape[1] - geometry.prefix
-    file_grid = geometry.file_grid
-    if math.prod(file_grid) != patches:
-        side = math.isqrt(max(patches, 0))
-        file_grid = (side, side)
-    if math.prod(file_grid) != patches or patches == 0:
+    side = math.isqrt(max(patches, 0))
+    # The catalogue's checkpoint, one of another size, or one of a model like this that was not square.
+    grids = (geometry.file_grid, (side, side), geometry.grid)
+    file_grid = next((grid for grid in grids if math.prod(grid) == patches > 0), None)
+    if file_grid is None:
         raise CheckpointError(
             f"the position embedding has {array.shape[1]} rows: with {geometry.prefix} prefix tokens "
             "that is no square grid of patches; this is the checkpoint of another model"
