@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.initializers import WeightInit
-from keras_vit.layers.windows import pad_sides, window_count
+from keras_vit.layers.windows import pad_sides, padded_shape, window_count
 from keras_vit.resize import axis_weights, resize_matrix
 
 
@@ -70,7 +70,7 @@ class ConvEmbedding(keras.layers.Layer):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.proj.build(input_shape)
+        self.proj.build(padded_shape(input_shape, self.padding))
         self.norm.build((*input_shape[:-1], self.embed_dim))
         if self.position_embedding:
             assert self.grid_size is not None

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.initializers import WeightInit
-from keras_vit.layers.windows import pad_sides, window_count
+from keras_vit.layers.windows import pad_sides, padded_shape, window_count
 
 PROJECTIONS = ("conv", "average", "linear")
 
@@ -74,7 +74,7 @@ class ConvProjection(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if self.method == "conv":
-            self.conv.build(input_shape)
+            self.conv.build(padded_shape(input_shape, self.padding))
             self.bn.build(input_shape)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:

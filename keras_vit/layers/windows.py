@@ -14,6 +14,12 @@ def pad_sides(x: Any, padding: int, value: float = 0.0) -> Any:
     )
 
 
+def padded_shape(shape: tuple[int | None, ...], padding: int) -> tuple[int | None, ...]:
+    """The shape of what `pad_sides` gives."""
+    batch, *size, channels = shape
+    return (batch, *(side if side is None else side + 2 * padding for side in size), channels)
+
+
 def window_count(length: int | None, kernel_size: int, stride: int, padding: int) -> int | None:
     """How many windows fit on an axis of `length` pixels; None where that is not known."""
     return None if length is None else (length + 2 * padding - kernel_size) // stride + 1
