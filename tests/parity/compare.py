@@ -27,6 +27,8 @@ def compare(folder: Path, request: dict) -> dict:
     """Loads one reference; the blocks are compared only when the logits are off."""
     expected = np.load(folder / f"{request['id']}.npz")
     arguments = request["arguments"] | request["adapt"]
+    if request["size"]:  # a model that takes images of any size in timm
+        arguments["image_size"] = request["size"]
     file = folder / f"{request['id']}.safetensors"
     model = keras_vit.load(request["name"], weights=file, **arguments)
     logits = model.predict_on_batch(expected["images"])
@@ -37,12 +39,13 @@ def compare(folder: Path, request: dict) -> dict:
         "round_trip": bool(request["adapt"]) or writes_back(model, file),
     }
     if max(result["logits"], result["features"]) > 2e-5:
-        outputs = [layer.output for layer in model.layers if layer.name.startswith("blocks_")]
-        blocks = keras.Model(model.input, outputs).predict_on_batch(expected["images"])
-        result["blocks"] = [
-            distance(ours[:1], theirs)
-            for ours, theirs in zip(blocks, expected["blocks"], strict=True)
-        ]
+        names = [layer.name for layer in model.layers if layer.name in expected]
+        outputs = [model.get_layer(name).output for name in names]
+        found = keras.Model(model.input, outputs).predict_on_batch(expected["images"])
+        result["blocks"] = {
+            name: distance(ours[:1], expected[name])
+            for name, ours in zip(names, found, strict=True)
+        }
     return result
 
 
