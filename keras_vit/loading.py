@@ -19,12 +19,13 @@ from keras_vit.layers import skip_initialization
 from keras_vit.models.factory import build_model, builder_of, merge_arguments
 from keras_vit.models.model import VisionModel
 from keras_vit.weights.adapt import Geometry
-from keras_vit.weights.checkpoint import Checkpoint, StoredTensor, as_real
+from keras_vit.weights.checkpoint import Checkpoint, StoredTensor, as_real, check_finite
 from keras_vit.weights.checksum import require_sha256
 from keras_vit.weights.files import open_checkpoint
 from keras_vit.weights.fill import fill
 from keras_vit.weights.hub import fetch
 from keras_vit.weights.huggingface import CONFIG_FILE, read_settings
+from keras_vit.weights.keras_file import check_keras_file
 from keras_vit.weights.name_map import Layout, layouts_of
 
 # What a repository of the hub is searched for, best first.
@@ -146,15 +147,25 @@ def load_saved(path: str | os.PathLike[str]) -> Any:
     """A model from a `.keras` file, as it was saved.
 
     Raises:
-        CheckpointError: if there is no such file, or it is damaged or of classes that are not known.
+        CheckpointError: if there is no such file, it is damaged or of classes that are not known, or a
+            weight is not finite.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"there is no file {path}")
+    arrays = check_keras_file(Path(path))
     try:
-        return keras.saving.load_model(path)
+        model = keras.saving.load_model(path)
     except Exception as error:  # Keras raises whatever the damaged part made it raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: not a whole .keras file: {reason}") from error
+    # Keras leaves arrays alone that no layer asks for.
+    if isinstance(model, VisionModel) and arrays > len(model.variables):
+        raise CheckpointError(
+            f"{path}: damaged: it has {arrays} arrays for the model's {len(model.variables)}"
+        )
+    for variable in model.weights:
+        check_finite(path, variable.path, as_real(keras.ops.convert_to_numpy(variable)))
+    return model
 
 
 def _configure(

@@ -131,8 +131,8 @@ class StoredZip:
         stored = info.compress_type == zipfile.ZIP_STORED
         if not stored or info.flag_bits & _ENCRYPTED or info.compress_size != info.file_size:
             raise CheckpointError(
-                f"{self._path}: member {name!r} is compressed or encrypted; torch.save and "
-                "numpy.savez write members as they are, so save the weights again"
+                f"{self._path}: member {name!r} is compressed or encrypted; torch.save, "
+                "numpy.savez and Keras write members as they are, so save the weights again"
             )
         if not 0 <= info.header_offset <= self._size - info.file_size:
             raise CheckpointError(f"{self._path}: member {name!r} reaches beyond the file")
