@@ -90,7 +90,7 @@ class ConvProjection(keras.layers.Layer):
         beyond = self.stride - 1
         if not beyond:
             return self._pool(padded)
-        batch, height, width, _ = ops.shape(padded)
+        height, width = ops.shape(padded)[1:3]
         widths = ((0, 0), (0, beyond), (0, beyond), (0, 0))
         inside = ops.ones((1, height, width, 1), padded.dtype)
         return self._pool(ops.pad(padded, widths)) / self._pool(ops.pad(inside, widths))

@@ -207,7 +207,7 @@ def test_linear_projection_changes_nothing() -> None:
 
 
 def test_unknown_projection() -> None:
-    with pytest.raises(ValueError, match="must be one of .*'conv', 'average', 'linear'.*'max'"):
+    with pytest.raises(ValueError, match=r"must be one of .*'conv', 'average', 'linear'.*'max'"):
         layers.ConvProjection("max")
 
 
