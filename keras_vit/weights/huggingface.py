@@ -36,7 +36,6 @@ def deit_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> d
 
 
 def _config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
-    names = labels or [f"LABEL_{i}" for i in range(arguments["num_classes"])]
     return {
         "hidden_size": arguments["embed_dim"],
         "num_hidden_layers": arguments["depth"],
@@ -50,6 +49,14 @@ def _config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[
         "image_size": _side(arguments["image_size"]),
         "patch_size": _side(arguments["patch_size"]),
         "num_channels": arguments["in_chans"],
+        **describe_classes(arguments, labels),
+    }
+
+
+def describe_classes(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """What every config.json of a classifier has: the names of its classes, and the dtype."""
+    names = labels or [f"LABEL_{i}" for i in range(arguments["num_classes"])]
+    return {
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
         "dtype": "float32",

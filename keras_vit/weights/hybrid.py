@@ -10,6 +10,8 @@ from keras_vit.weights import vision_transformer
 from keras_vit.weights.name_map import Layout, Row
 from keras_vit.weights.resnetv2 import BLOCK, torch_blocks
 
+_REQUIRED = {"stem": None}  # a caller's model has names of its own
+
 
 def _timm(stem: str, blocks: tuple[Row, ...]) -> Layout:
     """timm's names, of which those of the stem depend on whether stages follow it."""
@@ -20,7 +22,7 @@ def _timm(stem: str, blocks: tuple[Row, ...]) -> Layout:
         Row("stem/norm/beta", f"{stem}.norm.bias"),
         *blocks,
     )
-    return dataclasses.replace(base, rows=rows + base.rows, variants=())
+    return dataclasses.replace(base, rows=rows + base.rows, variants=(), requires=_REQUIRED)
 
 
 _BACKBONE = "patch_embed.backbone"
@@ -62,6 +64,7 @@ NPZ = dataclasses.replace(
         ),
         *vision_transformer.NPZ.rows,
     ),
+    requires={**vision_transformer.NPZ.requires, **_REQUIRED},
 )
 
 LAYOUTS = {"timm": TIMM, "npz": NPZ}

@@ -6,6 +6,7 @@ kind says how the array differs; `KINDS` has the functions.
 
 import importlib
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -217,7 +218,8 @@ class Layout:
         for key, value in self.requires.items():
             if arguments.get(key, value) != value:
                 raise UsageError(
-                    f"{name} has no model with {key}={arguments[key]!r}, only with {value!r}"
+                    f"{name} has no model with {key}={reprlib.repr(arguments[key])}, "
+                    f"only with {value!r}"
                 )
 
     def find(self, path: str) -> Row | None:

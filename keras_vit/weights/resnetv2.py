@@ -4,6 +4,10 @@ Confirmed by timm/models/resnetv2.py, google-research/big_transfer bit_pytorch/m
 by listing the state dict of transformers' model.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_vit.weights.huggingface import describe_classes
 from keras_vit.weights.name_map import Layout, Row
 
 BLOCK = "stages_{}_blocks_{}"
@@ -73,7 +77,33 @@ NPZ = Layout(
     # Some files number the convolutions (big_vision/models/bit_paper.py).
     renames=((r"standardized_conv2d_\d+", "standardized_conv2d"),),
     numerics="source",
+    suffix=".npz",
 )
+
+
+def bit_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """The config.json of a BitForImageClassification, or without classes of a BitModel.
+
+    Its keys are those of transformers, models/bit/configuration_bit.py. The widths are written multiplied:
+    that code multiplies those of the blocks by its own width factor, but not those around them.
+    """
+    factor = arguments["width_factor"]
+    return {
+        "model_type": "bit",
+        "architectures": ["BitForImageClassification" if arguments["num_classes"] else "BitModel"],
+        "num_channels": arguments["in_chans"],
+        "embedding_size": arguments["stem_chs"] * factor,
+        "hidden_sizes": [width * factor for width in arguments["channels"]],
+        "depths": list(arguments["layers"]),
+        "width_factor": 1,
+        "layer_type": "preactivation",
+        "hidden_act": "relu",
+        "global_padding": None,
+        "num_groups": 32,
+        "drop_path_rate": 0.0,
+        **describe_classes(arguments, labels),
+    }
+
 
 HUGGING_FACE = Layout(
     rows=(
@@ -85,6 +115,10 @@ HUGGING_FACE = Layout(
         Row("head/bias", "classifier.1.bias"),
     ),
     heads=("classifier.",),
+    # A base model's file has no prefix.
+    renames=((r"^(?=(?:embedder|encoder|norm)\.)", "bit."),),
+    requires={"global_pool": "avg"},
+    config=bit_config,
 )
 
 LAYOUTS = {"timm": TIMM, "npz": NPZ, "huggingface": HUGGING_FACE}
