@@ -20,7 +20,7 @@ from keras_vit.models.factory import build_model, builder_of, merge_arguments
 from keras_vit.models.model import VisionModel
 from keras_vit.weights.adapt import Geometry
 from keras_vit.weights.checkpoint import Checkpoint, StoredTensor, as_real, check_finite
-from keras_vit.weights.checksum import require_sha256
+from keras_vit.weights.checksum import lower_sha256, require_sha256
 from keras_vit.weights.files import open_checkpoint
 from keras_vit.weights.fill import fill
 from keras_vit.weights.hub import fetch
@@ -164,7 +164,7 @@ def load_saved(path: str | os.PathLike[str]) -> Any:
             f"{path}: damaged: it has {arrays} arrays for the model's {len(model.variables)}"
         )
     for variable in model.weights:
-        check_finite(path, variable.path, as_real(keras.ops.convert_to_numpy(variable)))
+        check_finite(str(path), variable.path, as_real(keras.ops.convert_to_numpy(variable)))
     return model
 
 
@@ -214,6 +214,7 @@ def _locate(
 ) -> tuple[Path, str]:
     """The checkpoint as a local path, verified, and what to call it."""
     text = os.fspath(weights)
+    sha256 = None if sha256 is None else lower_sha256(sha256)
     if text == "pretrained":
         if card.hub_id is None:
             raise CheckpointError(

@@ -20,6 +20,17 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
+def lower_sha256(text: str) -> str:
+    """A SHA-256 that a user gave, in lower case.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if not is_sha256(text):
+        raise UsageError(f"sha256 has 64 hexadecimal digits. Received: {text!r}")
+    return text.lower()
+
+
 def require_sha256(path: Path, sha256: str) -> None:
     """Refuse a file that is not the expected one.
 
@@ -27,15 +38,14 @@ def require_sha256(path: Path, sha256: str) -> None:
         UsageError: if `sha256` is none, or `path` is a folder.
         CheckpointError: if the file has another one, or cannot be read.
     """
-    if not is_sha256(sha256):
-        raise UsageError(f"sha256 has 64 hexadecimal digits. Received: {sha256!r}")
+    expected = lower_sha256(sha256)
     if path.is_dir():
         raise UsageError(f"sha256 is that of one file, and {path} is a folder")
     try:
         found = file_sha256(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    if found != sha256.lower():
+    if found != expected:
         raise CheckpointError(
-            f"{path} is not the expected file: its SHA-256 is {found}, not {sha256.lower()}"
+            f"{path} is not the expected file: its SHA-256 is {found}, not {expected}"
         )

@@ -10,6 +10,9 @@ from typing import Any, Self
 class LoadReport:
     """Tensor by tensor, how a model got its weights.
 
+    Tensors are called as the layout's table spells them: a prefix such as `opt/target/` is left out, and
+    transformers' names are those of the hub's files.
+
     Attributes:
         source: the file or hub entry that was read.
         layout: whose tensor names it has, such as `"timm"`.
