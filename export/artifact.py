@@ -4,6 +4,7 @@ Only the runtime that a format needs is imported, and only when the file is open
 file runs without TensorFlow and Keras.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -91,9 +92,19 @@ class Artifact:
         return preprocessing_of(self.metadata)
 
     @property
+    def layout(self) -> str:
+        """How the file itself has its images: `"nhwc"` or `"nchw"`; they are given as NHWC to both."""
+        return (self.metadata.get("preprocessing") or {}).get("layout", "nhwc")
+
+    @property
+    def images(self) -> Tensor:
+        """Its input as (batch, height, width, channels), whatever the layout."""
+        return images_last(self.inputs[0], self.layout)
+
+    @property
     def image_shape(self) -> tuple[int | None, int | None, int | None]:
         """(height, width, channels) of its images; None where any size is taken."""
-        height, width, channels = self.inputs[0].shape[1:]
+        height, width, channels = self.images.shape[1:]
         return height, width, channels
 
     @property
@@ -127,18 +138,23 @@ class Artifact:
 
     def run_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name, for exactly the batch that is given."""
-        return self._run(images)
+        return self._run(self._stored(images))
+
+    def _stored(self, images: np.ndarray) -> np.ndarray:
+        """NHWC images as the file takes them."""
+        nchw = self.layout == "nchw"
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if nchw else images
 
     def _run_padded(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """A last batch that is too short for a fixed batch size is filled up with its last image."""
         count = len(images)
         if self.batch is not None and count < self.batch:
             images = np.concatenate([images, np.repeat(images[-1:], self.batch - count, axis=0)])
-        return {name: value[:count] for name, value in self._run(images).items()}
+        return {name: value[:count] for name, value in self.run_batch(images).items()}
 
     def _fitting(self, images: np.ndarray) -> np.ndarray:
         """The images, checked against the input; floats are cast, integers never become floats."""
-        wanted = self.inputs[0]
+        wanted = self.images
         fits = images.ndim == len(wanted.shape) and all(
             side in (None, given)
             for side, given in zip(wanted.shape[1:], images.shape[1:], strict=True)
@@ -182,6 +198,14 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
         embedded=runtime.embedded,
         _run=runtime.run,
     )
+
+
+def images_last(tensor: Tensor, layout: str) -> Tensor:
+    """An input of a layout, as (batch, height, width, channels)."""
+    if layout == "nhwc" or len(tensor.shape) != 4:
+        return tensor
+    batch, channels, height, width = tensor.shape
+    return dataclasses.replace(tensor, shape=(batch, height, width, channels))
 
 
 def _open_onnx(path: Path) -> Runtime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vit.errors import ExportError, UsageError
-from keras_vit.export.artifact import open_artifact
+from keras_vit.export.artifact import images_last, open_artifact
 from keras_vit.export.formats import recognise
 from keras_vit.export.images import feed, raw_images
 from keras_vit.export.report import CheckReport, Tensor
@@ -92,14 +92,14 @@ def _answers(
     finding: Finding, metadata: Mapping[str, Any], against: Any
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(images for the artifact, what `against` answers to the same images)."""
-    wanted, values = finding.inputs[0], preprocessing_of(metadata)
+    wanted, values = _images(finding, metadata), preprocessing_of(metadata)
     mode = _mode(metadata)
     raw = raw_images(wanted, values)
     if isinstance(against, str | os.PathLike):
         other = open_artifact(against)
         theirs = other.preprocessing or values
-        _require_alike(mode, other.preprocessing_mode, wanted, other.inputs[0])
-        fed = feed(raw, other.inputs[0].dtype, other.preprocessing_mode, theirs)
+        _require_alike(mode, other.preprocessing_mode, wanted, other.images)
+        fed = feed(raw, other.images.dtype, other.preprocessing_mode, theirs)
         expected = other.run(fed)
     else:
         from keras_vit.export.interface import configuration, output_names
@@ -111,6 +111,12 @@ def _answers(
         _require_alike(mode, "none", wanted, Tensor("images", tuple(given.shape), given.dtype))
         expected = answers(against, output_names(against), feed(raw, given.dtype, "none", theirs))
     return feed(raw, wanted.dtype, mode, values or theirs), expected
+
+
+def _images(finding: Finding, metadata: Mapping[str, Any]) -> Tensor:
+    """The input as (batch, height, width, channels)."""
+    layout = (metadata.get("preprocessing") or {}).get("layout", "nhwc")
+    return images_last(finding.inputs[0], layout)
 
 
 def _mode(metadata: Mapping[str, Any]) -> str:
@@ -134,7 +140,7 @@ def _metadata_problems(metadata: Mapping[str, Any], finding: Finding) -> list[st
     if not finding.inputs:
         return []  # it could not be opened, which is a problem already
     problems = []
-    images = finding.inputs[0]
+    images = _images(finding, metadata)
     values = metadata.get("preprocessing") or {}
     labels = metadata.get("labels")
     logits = [output for output in finding.outputs if output.name == "logits"]

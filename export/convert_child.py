@@ -1,5 +1,6 @@
 """The child process that writes an artifact: a `.keras` file and a request in, a file out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def write(request: dict[str, Any], model: keras.Model, front: keras.Model | None
     """
     path, metadata = Path(request["artifact"]), request["metadata"]
     serving = Serving(model, front, Tensor.from_dict(request["images"]), request["outputs"])
-    converter = _WRITERS[request["format"]](serving, path, metadata)
+    converter = _WRITERS[request["format"]](serving, path, metadata, **request.get("options", {}))
     return {
         "converter": converter,
         "outputs": [output.to_dict() for output in serving.outputs],
@@ -50,13 +51,15 @@ def _write_tflite(serving: Serving, path: Path, _: dict[str, Any]) -> str:
     return tflite.write(serving, path)
 
 
-def _write_onnx(serving: Serving, path: Path, metadata: dict[str, Any]) -> str:
-    from keras_vit.export import onnx_graph
+def _write_onnx(
+    serving: Serving, path: Path, metadata: dict[str, Any], **options: Any
+) -> str:
+    from keras_vit.export import onnx_fallback
 
-    return onnx_graph.write(serving, path, metadata)
+    return onnx_fallback.write(serving, path, metadata, **options)
 
 
-_WRITERS = {"savedmodel": _write_savedmodel, "tflite": _write_tflite, "onnx": _write_onnx}
+_WRITERS: dict[str, Callable[..., str]] = {"savedmodel": _write_savedmodel, "tflite": _write_tflite, "onnx": _write_onnx}
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from keras_vit.export.formats import resolve_format
 from keras_vit.export.front import build_front
 from keras_vit.export.images import feed, structured_images
 from keras_vit.export.interface import configuration, image_shape, output_names
+from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions, stored_shape
 from keras_vit.export.reference import answers
 from keras_vit.export.report import ExportReport, Tensor
-from keras_vit.export.staging import publish, require_free, sidecar_path, staging
+from keras_vit.export.staging import data_path, publish, require_free, sidecar_path, staging
 from keras_vit.export.verify import Finding, examine_in_child
 
 _INPUT_TYPES = ("uint8", "float32")
@@ -40,6 +41,13 @@ class _Plan:
     outputs: tuple[str, ...]
     config: ModelConfig | None
     labels: tuple[str, ...] | None
+    options: OnnxOptions
+
+    @property
+    def input(self) -> Tensor:
+        """The artifact's input, in its own layout."""
+        shape = stored_shape(self.images.shape, self.options.layout)
+        return dataclasses.replace(self.images, shape=shape)
 
 
 def export_model(
@@ -52,15 +60,21 @@ def export_model(
     input_dtype: str | None = None,
     image_size: tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
+    opset: int = 20,
+    attention: str = "matmul",
+    layout: str = "nhwc",
     verify: bool = True,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write a model as a SavedModel, TFLite or ONNX file in float32, and prove that it is right.
 
-    A child process with Keras on TensorFlow converts, whatever the backend here; another one reopens
-    the file in its real runtime and compares it with the model as the backend here computes it, on
-    structured images. Only then does it appear under its name, with `NAME.json` beside it. The
-    input is called `images` (NHWC), the output `logits`, or `features` without classes.
+    ONNX is written here, from the layers and their weights. For the other formats, and for ONNX of a
+    model with layers that are not known here (`report.writer` names them), a child process with Keras
+    on TensorFlow converts, whatever the backend here. Another one reopens the file in its real
+    runtime and compares it with the model as the backend here computes it, on structured images. Only
+    then does it appear under its name, with `NAME.json` beside it. The input is called `images`
+    (NHWC), the output `logits`, or `features` without classes. An ONNX file of more than 1.9 GB has its
+    weights in `NAME.data`.
 
     Args:
         model: any Keras model with one image input.
@@ -75,6 +89,10 @@ def export_model(
         image_size: (height, width), for a model or a layer that takes any; None is the
             configuration's.
         labels: one name a logit; None takes the model's own.
+        opset: of an ONNX file: 17, 18, 20, 21, 22 or 23. tf2onnx ends at 18.
+        attention: in an ONNX file `"matmul"`: of products and a softmax, or `"operator"`: ONNX's own,
+            from opset 23.
+        layout: of an ONNX file's images, `"nhwc"` or `"nchw"`: (batch, channels, height, width).
         verify: False skips reopening and comparing.
         overwrite: replace an output that exists.
 
@@ -85,8 +103,18 @@ def export_model(
         UsageError: arguments that do not fit, or an output that exists. Nothing was begun.
         ExportError: the conversion failed, or the file is wrong. Nothing was left behind.
     """
+    options = OnnxOptions(opset, attention, layout)
     plan = _plan(
-        model, Path(path), format, batch, preprocessing, input_dtype, image_size, labels, overwrite
+        model,
+        Path(path),
+        format,
+        batch,
+        preprocessing,
+        input_dtype,
+        image_size,
+        labels,
+        options,
+        overwrite,
     )
     start = time.perf_counter()
     with staging(plan.path) as folder:
@@ -99,8 +127,16 @@ def export_model(
         report = _report(plan, artifact, converted, finding, seconds, notes)
         beside = folder / "sidecar"
         sidecar.write(beside, artifact, _metadata(plan), report, converted["versions"])
-        publish([(artifact, plan.path), (beside, sidecar_path(plan.path))], folder)
+        publish([*_files(plan, artifact), (beside, sidecar_path(plan.path))], folder)
     return report
+
+
+def _files(plan: _Plan, artifact: Path) -> list[tuple[Path | None, Path]]:
+    """What is published where; weights that an older file had beside it go."""
+    if plan.format != "onnx":
+        return [(artifact, plan.path)]
+    data = data_path(artifact)
+    return [(artifact, plan.path), (data if data.is_file() else None, data_path(plan.path))]
 
 
 def _plan(
@@ -112,6 +148,7 @@ def _plan(
     input_dtype: str | None,
     image_size: tuple[int, int] | None,
     labels: Sequence[str] | None,
+    options: OnnxOptions,
     overwrite: bool,
 ) -> _Plan:
     """Check every argument; see `export_model`."""
@@ -119,6 +156,7 @@ def _plan(
         raise UsageError(f"model has to be a keras.Model, not {type(model).__name__}")
     path = Path(os.path.abspath(path))  # noqa: PTH100 keeps a symbolic link's own name
     resolved = resolve_format(path, format)
+    options.require_valid(resolved)
     require_free(path, resolved, overwrite)
     handover.require_floating(handover.policies(model))
     config = configuration(model)
@@ -141,6 +179,7 @@ def _plan(
         outputs=outputs,
         config=config,
         labels=_labels(model, labels, config, outputs),
+        options=options,
     )
 
 
@@ -241,6 +280,7 @@ def _metadata(plan: _Plan) -> dict[str, Any]:
         input_dtype=plan.images.dtype,
         image_size=_sides(plan.images)[:2],
         backend=keras.backend.backend(),
+        layout=plan.options.layout,
     )
 
 
@@ -252,6 +292,67 @@ def _convert(
     Returns:
         the plan with the model in float32, what the converter said, and notes for the user.
     """
+    if plan.format != "onnx":
+        return _convert_in_child(plan, artifact, folder, {})
+    from keras_vit.export import onnx_writer
+    from keras_vit.export.onnx_graph import NoRule
+
+    try:
+        whole, notes = _rebuilt(plan, folder)
+        converted = onnx_writer.write(
+            whole.model,
+            whole.front,
+            plan.images,
+            plan.outputs,
+            _metadata(plan),
+            artifact,
+            plan.options,
+        )
+        return whole, {**converted, "writer": "direct"}, notes
+    except (NoRule, ReloadError) as error:
+        return _fall_back(plan, artifact, folder, str(error))
+
+
+def _rebuilt(plan: _Plan, folder: Path) -> tuple[_Plan, tuple[str, ...]]:
+    """The plan in float32, and a note where that took rebuilding."""
+    whole = plan
+    file = folder / "float32.keras"
+    for part in ("model", "front"):
+        network = getattr(plan, part)
+        if network is not None and not handover.is_float32(network):
+            whole = dataclasses.replace(whole, **{part: handover.save_float32(network, file)})
+            file.unlink()
+    return whole, _rebuilding_note(plan, whole)
+
+
+def _rebuilding_note(plan: _Plan, whole: _Plan) -> tuple[str, ...]:
+    if whole.model is plan.model:
+        return ()
+    kinds = ", ".join(sorted(handover.policies(plan.model) - {"float32"}))
+    return (f"the model computes in {kinds} and was rebuilt in float32",)
+
+
+def _fall_back(
+    plan: _Plan, artifact: Path, folder: Path, reason: str
+) -> tuple[_Plan, dict[str, Any], tuple[str, ...]]:
+    """Write an ONNX file by tf2onnx.
+
+    Raises:
+        ExportError: it cannot be had so.
+    """
+    if plan.options.attention == "operator":
+        raise ExportError(f'attention="operator" cannot be written: {reason}')
+    opset = min(plan.options.opset, FALLBACK_OPSET)
+    options = {"opset": opset, "layout": plan.options.layout}
+    plan, converted, notes = _convert_in_child(plan, artifact, folder, options)
+    written = f"written by tf2onnx, which is slower and ends at opset {FALLBACK_OPSET}: {reason}"
+    return plan, {**converted, "writer": f"tf2onnx ({reason})"}, (*notes, written)
+
+
+def _convert_in_child(
+    plan: _Plan, artifact: Path, folder: Path, options: dict[str, Any]
+) -> tuple[_Plan, dict[str, Any], tuple[str, ...]]:
+    """Write the artifact in a child process with Keras on TensorFlow; else as `_convert`."""
     files = {"model": folder / "model.keras", "front": folder / "front.keras"}
     request = {
         "format": plan.format,
@@ -259,17 +360,16 @@ def _convert(
         "images": plan.images.to_dict(),
         "outputs": plan.outputs,
         "metadata": _metadata(plan),
+        "options": options,
         "search_path": handover.search_path(),
         "model": str(files["model"]),
         "front": str(files["front"]) if plan.front is not None else None,
     }
     notes: tuple[str, ...] = ()
     try:
-        whole = handover.save_float32(plan.model, files["model"])
-        if whole is not plan.model:
-            kinds = ", ".join(sorted(handover.policies(plan.model) - {"float32"}))
-            notes = (f"the model computes in {kinds} and was rebuilt in float32",)
-            plan = dataclasses.replace(plan, model=whole)
+        whole = dataclasses.replace(plan, model=handover.save_float32(plan.model, files["model"]))
+        notes = _rebuilding_note(plan, whole)
+        plan = whole
         if plan.front is not None:
             front = handover.save_float32(plan.front, files["front"])
             plan = dataclasses.replace(plan, front=front)
@@ -321,7 +421,7 @@ def _verify(plan: _Plan, artifact: Path, folder: Path, weight_bytes: int) -> Fin
         folder,
         images=images,
         expected=expected,
-        inputs=[plan.images],
+        inputs=[plan.input],
         outputs=[
             Tensor(name, (batch, *value.shape[1:]), "float32") for name, value in expected.items()
         ],
@@ -346,14 +446,18 @@ def _report(
     return ExportReport(
         path=str(plan.path),
         format=plan.format,
-        files=(str(plan.path), str(sidecar_path(plan.path))),
+        files=(
+            *(str(final) for source, final in _files(plan, artifact) if source is not None),
+            str(sidecar_path(plan.path)),
+        ),
         size=sidecar.size_of(artifact),
         weight_bytes=converted["weight_bytes"],
-        inputs=(plan.images,),
+        inputs=(plan.input,),
         outputs=tuple(Tensor.from_dict(output) for output in converted["outputs"]),
         batch=plan.images.shape[0] or "dynamic",
         preprocessing=plan.mode,
         converter=converted["converter"],
+        writer=converted.get("writer", ""),
         operators=finding.operators if finding else {},
         verified=finding is not None,
         comparison=finding.comparison if finding else None,

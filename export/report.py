@@ -71,6 +71,7 @@ class ExportReport:
         batch: `"dynamic"` or the fixed batch size.
         preprocessing: `"none"`, `"normalize"` or `"layer"`.
         converter: what wrote it, with its version.
+        writer: of an ONNX file, `"direct"` or `"tf2onnx (WHY)"`; empty for other formats.
         operators: how often each operator occurs; empty when not verified.
         verified: whether the file was reopened and compared before it was published.
         comparison: the numbers of that comparison, or None.
@@ -89,6 +90,7 @@ class ExportReport:
     batch: str | int
     preprocessing: str
     converter: str
+    writer: str = ""
     operators: Mapping[str, int] = field(default_factory=dict)
     verified: bool = False
     comparison: Comparison | None = None

@@ -17,7 +17,7 @@ from keras_vit import __version__
 from keras_vit.config import ModelConfig, Preprocessing
 from keras_vit.errors import ExportError
 from keras_vit.export.report import ExportReport
-from keras_vit.export.staging import sidecar_path
+from keras_vit.export.staging import data_path, sidecar_path
 
 SCHEMA = 1
 """Of the JSON; a reader refuses a newer one."""
@@ -40,6 +40,7 @@ def metadata(
     input_dtype: str,
     image_size: tuple[int, int] | None,
     backend: str,
+    layout: str = "nhwc",
 ) -> dict[str, Any]:
     """What an artifact says of itself.
 
@@ -49,6 +50,7 @@ def metadata(
         mode: `"none"`, `"normalize"` or `"layer"`: what it does to its images itself.
         input_dtype, image_size: of the images it takes; a size of None is any.
         backend: Keras' backend when it was exported.
+        layout: `"nhwc"`, or `"nchw"` for an ONNX file that takes (batch, channels, height, width).
     """
     values = config.preprocessing.to_dict() if config else {}
     return {
@@ -62,6 +64,7 @@ def metadata(
             "mode": mode,
             "input_dtype": input_dtype,
             "image_size": image_size,
+            "layout": layout,
         },
         "weights": config.weights if config else None,
         "backend": backend,
@@ -131,22 +134,30 @@ def write(
 
 
 def sha256(path: Path) -> str:
-    """Of a file; of a folder: of the names and hashes of its files, in the order of the names."""
-    if path.is_dir():
-        lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in files_of(path)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Of a file; of several: of their names and hashes, in the order of the names."""
+    files = list(files_of(path))
+    if files == [path]:
+        return _hash(path)
+    root = path if path.is_dir() else path.parent
+    lines = [f"{file.relative_to(root).as_posix()} {_hash(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Bytes of an artifact, of all its files."""
     return sum(file.stat().st_size for file in files_of(path))
 
 
 def files_of(path: Path) -> Iterator[Path]:
-    """The file itself, or every file in the folder by name."""
+    """The file itself, with the weights beside it if there are any; or every file in the folder."""
     if path.is_dir():
         yield from sorted(file for file in path.rglob("*") if file.is_file())
-    else:
-        yield path
+        return
+    yield path
+    if data_path(path).is_file():
+        yield data_path(path)

@@ -18,6 +18,11 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def data_path(path: Path) -> Path:
+    """Where the weights of an ONNX file lie that are too many for one file (`flowers.onnx.data`)."""
+    return path.with_name(path.name + ".data")
+
+
 def require_free(path: Path, format: str, overwrite: bool) -> None:
     """Refuse an output that exists, unless `overwrite` and it is an artifact of that kind.
 
@@ -28,7 +33,8 @@ def require_free(path: Path, format: str, overwrite: bool) -> None:
         raise UsageError(f"{path} is not a name for an artifact")
     if not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist")
-    for output in (path, sidecar_path(path)):
+    beside = [data_path(path)] if format == "onnx" else []
+    for output in (path, sidecar_path(path), *beside):
         if not overwrite and (output.exists() or output.is_symlink()):
             raise UsageError(f"{output} exists; pass overwrite=True to replace it")
     if path.is_dir():
@@ -39,8 +45,9 @@ def require_free(path: Path, format: str, overwrite: bool) -> None:
             raise UsageError(f"{path} is a folder that is not a SavedModel; choose another name")
     elif path.exists() and format == "savedmodel":
         raise UsageError(f"{path} is a file and a SavedModel is a folder; choose another name")
-    if sidecar_path(path).is_dir():
-        raise UsageError(f"{sidecar_path(path)} is a folder; choose another name")
+    for output in (sidecar_path(path), *beside):
+        if output.is_dir():
+            raise UsageError(f"{output} is a folder; choose another name")
 
 
 @contextmanager
@@ -62,11 +69,11 @@ def staging(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(moves: Sequence[tuple[Path, Path]], folder: Path) -> None:
+def publish(moves: Sequence[tuple[Path | None, Path]], folder: Path) -> None:
     """Rename every (source, destination); on any failure put everything back as it was.
 
     A destination that exists is first moved into `folder`, because a folder cannot be renamed over
-    a folder that holds something.
+    a folder that holds something. With None for a source that is all: an old file goes.
     """
     done: list[tuple[Path, Path]] = []
     try:
@@ -75,8 +82,9 @@ def publish(moves: Sequence[tuple[Path, Path]], folder: Path) -> None:
                 old = folder / f"replaced.{index}"
                 destination.rename(old)
                 done.append((destination, old))
-            source.rename(destination)
-            done.append((source, destination))
+            if source is not None:
+                source.rename(destination)
+                done.append((source, destination))
     except BaseException:
         for before, after in reversed(done):
             after.rename(before)

@@ -166,7 +166,7 @@ def test_images(artifact: Artifact) -> np.ndarray:
     Raises:
         UsageError: it does not take images.
     """
-    values, wanted = artifact.preprocessing, artifact.inputs[0]
+    values, wanted = artifact.preprocessing, artifact.images
     return feed(raw_images(wanted, values), wanted.dtype, artifact.preprocessing_mode, values)
 
 

@@ -1,0 +1,111 @@
+"""Write a Keras model as an ONNX file from its layers and weights, on any backend, without TensorFlow.
+
+A rule for each class of layer draws ONNX' own operators (`onnx_rules_*.py`); a model with a layer that has
+no rule is left to `onnx_fallback`.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+
+from keras_vit import __version__
+from keras_vit.export import onnx_rules_keras, onnx_rules_ours
+from keras_vit.export.onnx_file import write_file
+from keras_vit.export.onnx_graph import BATCH, Graph, Value
+from keras_vit.export.onnx_nodes import node_protos
+from keras_vit.export.onnx_walk import draw_model
+from keras_vit.export.onnx_options import OnnxOptions, stored_shape
+from keras_vit.export.report import Tensor
+from keras_vit.export.sidecar import to_properties
+
+RULES = {**onnx_rules_keras.RULES, **onnx_rules_ours.RULES}
+CASTING = onnx_rules_keras.CASTING | onnx_rules_ours.CASTING
+
+
+def write(
+    model: keras.Model,
+    front: keras.Model | None,
+    images: Tensor,
+    outputs: Sequence[str],
+    metadata: dict[str, Any],
+    path: Path,
+    options: OnnxOptions,
+) -> dict[str, Any]:
+    """Write the file, and its weights beside it where they are too large for one.
+
+    Args:
+        model: in float32. front: runs before it, or None.
+        images: what the file takes, as (batch, height, width, channels) in either layout.
+        outputs: the names of its outputs, in order.
+        metadata: what the file says of itself.
+        options: how it is written.
+
+    Returns:
+        `converter`, `outputs`, `weight_bytes` and `versions`, as the converting child gives them.
+
+    Raises:
+        NoRule: a layer that cannot be written; nothing was.
+    """
+    graph = Graph(RULES, CASTING, options.opset, options.attention, [images.name, *outputs])
+    given = Value(
+        images.name, images.shape, images.dtype, channels_first=options.layout == "nchw"
+    )
+    values = [given]
+    for part in (front, model):
+        if part is not None:
+            values = draw_model(graph, part, values)
+    values = [graph.channels_last(value) for value in values]
+    nodes, weights = node_protos(graph, values, outputs)
+    opset = onnx.helper.make_opsetid("", options.opset)
+    proto = onnx.helper.make_graph(
+        nodes,
+        model.name,
+        [_value_info(images.name, stored_shape(images.shape, options.layout), images.dtype)],
+        [
+            _value_info(name, value.shape, value.dtype)
+            for name, value in zip(outputs, values, strict=True)
+        ],
+    )
+    whole = onnx.helper.make_model(
+        proto,
+        opset_imports=[opset],
+        ir_version=onnx.helper.find_min_ir_version_for([opset]),
+        producer_name="keras_vit",
+        producer_version=__version__,
+    )
+    onnx.helper.set_model_props(whole, to_properties(metadata))
+    write_file(path, whole, weights)
+    return {
+        "converter": f"keras_vit {__version__}",
+        "outputs": [
+            Tensor(name, value.shape, value.dtype).to_dict()
+            for name, value in zip(outputs, values, strict=True)
+        ],
+        "weight_bytes": weight_bytes(model),
+        "versions": {"keras": keras.__version__, "onnx": onnx.__version__},
+    }
+
+
+def weight_bytes(model: keras.Model) -> int:
+    """Bytes of a model's weights in float32; LoRA's factors are merged into theirs."""
+    kept = [weight for weight in model.weights if not _is_lora(weight.path)]
+    return 4 * sum(math.prod(weight.shape) for weight in kept)
+
+
+def _is_lora(path: str) -> bool:
+    return path.rsplit("/", 1)[-1].startswith("lora_")
+
+
+def _value_info(name: str, shape: Sequence[int | None], dtype: str) -> onnx.ValueInfoProto:
+    """An input or output; a free first axis is called `batch`."""
+    sides = [
+        (BATCH if axis == 0 else f"{name}_{axis}") if side is None else side
+        for axis, side in enumerate(shape)
+    ]
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return onnx.helper.make_tensor_value_info(name, kind, sides)
