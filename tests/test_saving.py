@@ -1,5 +1,6 @@
 """`save_weights` and the formats of other libraries: what goes out comes back, bit by bit."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -355,3 +356,29 @@ def test_an_unknown_source(tmp_path: Path) -> None:
     path = keras_vit.save_weights(small(), tmp_path / "x.safetensors")
     with pytest.raises(UsageError, match="source must be one of timm, npz, huggingface"):
         small(weights=path, source="tim")
+
+
+# --- SHA-256 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["x.safetensors", "x.npz"])
+def test_a_flipped_weight_is_seen_when_the_sha256_is_known(tmp_path: Path, file: str) -> None:
+    path = keras_vit.save_weights(randomised(), tmp_path / file)
+    content = bytearray(path.read_bytes())
+    digest = hashlib.sha256(content).hexdigest()
+    small(weights=path, sha256=digest)
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is not the expected file"):
+        small(weights=path, sha256=digest)
+
+
+def test_a_saved_model_of_another_sha256(tmp_path: Path) -> None:
+    small().save(tmp_path / "x.keras")
+    with pytest.raises(CheckpointError, match="is not the expected file"):
+        keras_vit.load(tmp_path / "x.keras", sha256="0" * 64)
+
+
+def test_a_sha256_that_is_none_is_refused_before_the_hub_is_asked() -> None:
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        keras_vit.load(NAME, sha256="abc")

@@ -75,7 +75,8 @@ def fill(
         _check_shapes(checkpoint, layout, [m for m in misfits if not excused(m[0])])
     read = [pair for pair in pairs if wrong.isdisjoint(pair.row.names)]
     _check_dtypes(checkpoint, [name for pair in read for name in pair.row.names])
-    loaded, resized = [], []
+    loaded: list[str] = []
+    resized = []
     for pair in read:
         turned = _read(checkpoint, layout, pair, geometry)
         shape = tuple(pair.variable.shape)

@@ -1,5 +1,7 @@
 """`convert`: checkpoints in, `.keras` and `.safetensors` files out, and the report of it."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -114,3 +116,68 @@ def test_an_existing_output_is_replaced_on_request(folder, tmp_path):
     output.write_text("old")
     keras_vit.convert(folder / "three.keras", output, overwrite=True)
     assert load_file(output).keys() == load_file(folder / "three.safetensors").keys()
+
+
+# --- other libraries -----------------------------------------------------------------------------
+
+
+def test_a_saved_model_to_googles_names(cli, folder, named):
+    written = cli("convert", "three.keras", "three.npz", "--json", cwd=folder).json
+    assert (written["layout"], written["path"]) == ("npz", "three.npz")
+    with np.load(folder / "three.npz", allow_pickle=False) as file:
+        assert file["head/kernel"].shape == (48, 3)
+
+
+def test_a_saved_model_to_a_folder_that_transformers_takes(cli, folder, tmp_path):
+    output = tmp_path / "model.safetensors"
+    written = cli(
+        "convert", folder / "three.keras", output, "--layout", "huggingface", "--json"
+    ).json
+    assert written["layout"] == "huggingface"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert "vit.embeddings.cls_token" in load_file(output)
+
+
+def test_a_config_that_exists_is_not_replaced(folder, tmp_path):
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(keras_vit.errors.UsageError, match=r"config\.json exists"):
+        keras_vit.convert(
+            folder / "three.keras", tmp_path / "model.safetensors", layout="huggingface"
+        )
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_layout_of_another_suffix(folder, tmp_path):
+    with pytest.raises(keras_vit.errors.UsageError, match=r"written as \.npz. Received: x\.safe"):
+        keras_vit.convert(folder / "three.keras", tmp_path / "x.safetensors", layout="npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_layout_of_a_keras_file(folder, tmp_path):
+    with pytest.raises(keras_vit.errors.UsageError, match="has Keras' own names"):
+        keras_vit.convert(folder / "three.keras", tmp_path / "x.keras", layout="timm")
+
+
+def test_an_argument_that_load_does_not_take(folder, tmp_path):
+    with pytest.raises(keras_vit.errors.UsageError, match="the nearest one is 'drop_path_rate'"):
+        keras_vit.convert(
+            folder / "three.safetensors",
+            tmp_path / "x.keras",
+            "vit_tiny_patch16_224",
+            drop_pathrate=0.1,
+        )
+
+
+@pytest.mark.parametrize("file", ["three.keras", "three.safetensors"])
+def test_a_file_of_another_sha256(cli, folder, named, file):
+    options = [] if file == "three.keras" else [*named, "--num-classes", "3"]
+    result = cli("convert", file, "x.npz", *options, "--sha256", "0" * 64, cwd=folder)
+    assert result.code == 1
+    assert f"{file} is not the expected file: its SHA-256 is " in result.error
+    assert not (folder / "x.npz").exists()
+
+
+def test_the_file_of_that_sha256(folder, tmp_path):
+    digest = hashlib.sha256((folder / "three.keras").read_bytes()).hexdigest()
+    keras_vit.convert(folder / "three.keras", tmp_path / "x.npz", sha256=digest)
+    assert (tmp_path / "x.npz").exists()
