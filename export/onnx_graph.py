@@ -94,6 +94,8 @@ class Graph:
         self.weights: dict[str, Weight] = {}
         # What other form of a value there is already: (form, its name or names) -> the other value.
         self.known: dict[tuple[str, ...], Value] = {}
+        # Maps with zeros around them: what is inside, and how many zeros at the top, left, bottom, right.
+        self.padded: dict[str, tuple[Value, tuple[int, int, int, int]]] = {}
         self._scopes: list[str] = []
         self._names = set(reserved)
         self._drawn: dict[Any, tuple[Value, ...]] = {}

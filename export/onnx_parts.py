@@ -200,9 +200,38 @@ def pool(
 ) -> Value:
     """MaxPool or AveragePool; padding takes part in neither."""
     x = graph.channels_first(x)
+    if op == "MaxPool" and x.name in graph.padded:
+        return _max_with_zeros(graph, x, size, strides, padding)
     pads, sides = windows(x.shape[1:3], size, strides, padding)
     shape = (x.shape[0], *sides, x.shape[-1])
     return graph.node(op, x, shape=shape, kernel_shape=list(size), strides=list(strides), **pads)
+
+
+def _max_with_zeros(
+    graph: Graph, padded: Value, size: Sequence[int], strides: Sequence[int], padding: Any
+) -> Value:
+    """The maximum of windows that may reach into zeros around a map.
+
+    onnxruntime takes Pad and MaxPool for MaxPool with padding, where zeros do not take part (as onnxsim
+    does, github.com/onnxsim/onnxsim/issues/290). So it is that, and a maximum with zero at the windows
+    that reach beyond the map: of one number a row, and one a column.
+    """
+    x, (top, left, bottom, right) = graph.padded[padded.name]
+    before, after, sides = (top, left), (bottom, right), x.shape[1:3]
+    if padding != "valid" or None in sides:
+        raise NoRule("no rule for the maximum of windows in a padded map of any size")
+    pads, steps = windows(sides, size, strides, [*before, *after])
+    shape = (x.shape[0], *steps, x.shape[-1])
+    y = graph.node(
+        "MaxPool", x, shape=shape, kernel_shape=list(size), strides=list(strides), **pads
+    )
+    floors = []
+    for axis in (0, 1):
+        starts = np.arange(steps[axis] or 0) * strides[axis] - before[axis]
+        beyond = (starts < 0) | (starts + size[axis] > (sides[axis] or 0))
+        floor = np.where(beyond, 0, np.finfo(np.float32).min).astype(np.float32)
+        floors.append(floor.reshape((-1, 1) if axis == 0 else (1, -1)))
+    return graph.node("Max", y, *floors)
 
 
 def pad_map(graph: Graph, x: Value, top: int, left: int, bottom: int, right: int) -> Value:
@@ -213,7 +242,9 @@ def pad_map(graph: Graph, x: Value, top: int, left: int, bottom: int, right: int
     batch, height, width, channels = x.shape
     sides = (height and height + top + bottom, width and width + left + right)
     pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
-    return graph.node("Pad", x, pads, shape=(batch, *sides, channels))
+    padded = graph.node("Pad", x, pads, shape=(batch, *sides, channels))
+    graph.padded[padded.name] = (x, (top, left, bottom, right))
+    return padded
 
 
 def grid_to_tokens(graph: Graph, x: Value) -> Value:
