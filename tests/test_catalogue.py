@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from keras_vit.catalogue import labels
 from keras_vit.errors import UnknownModelError, UsageError
 
 NAMES = keras_vit.list_models()
-PLAIN = keras_vit.list_models(family=("vit", "deit", "deit3"))
+
 ZOO = Path(zoo.__file__).parent
 
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -54,8 +55,12 @@ def test_card_has_a_licence_a_paper_and_words(name):
 def test_pretrained_means_a_hub_file_with_a_source(name):
     card = keras_vit.info(name)
     assert card.pretrained == (card.tag != "untrained")
-    assert card.pretrained == (card.hub_id == f"timm/{name}")
-    assert card.pretrained == (card.hub_file == "model.safetensors")
+    if card.family == "cvt":  # timm has none
+        assert re.fullmatch(r"microsoft/cvt-(13|21|w24)(-384)?(-22k)?", card.hub_id)
+        assert card.hub_file == "pytorch_model.bin"
+    else:
+        assert card.pretrained == (card.hub_id == f"timm/{name}")
+        assert card.pretrained == (card.hub_file == "model.safetensors")
     assert card.pretrained == bool(card.source_url and card.source_url.startswith("https://"))
 
 
@@ -136,8 +141,9 @@ def test_only_optional_arguments_are_none(name):
 @each_name
 def test_both_numerics_set_the_same_arguments(name):
     card = keras_vit.info(name)
-    assert set(card.numerics_arguments) == {"timm", "source"}
-    assert set(card.numerics_arguments["timm"]) == set(card.numerics_arguments["source"])
+    port = "huggingface" if card.family == "cvt" else "timm"
+    assert set(card.numerics_arguments) == {port, "source"}
+    assert set(card.numerics_arguments[port]) == set(card.numerics_arguments["source"])
     assert set(card.arguments_for("source")) == set(card.arguments)
 
 
@@ -172,6 +178,23 @@ def test_source_numerics(family, expected):
     for name in keras_vit.list_models(family=family):
         arguments = keras_vit.info(name).arguments_for("source")
         assert tuple(arguments[key] for key in keys) == expected
+
+
+def test_cvt_has_seven_checkpoints_of_three_depths():
+    found = {name: keras_vit.info(name) for name in keras_vit.list_models(family="cvt")}
+    assert len(found) == len({card.hub_id for card in found.values()}) == 7
+    assert {card.parameters for card in found.values()} == {19_997_480, 31_622_696, 277_196_392}
+    with pytest.raises(UsageError, match="must be 'source' or 'huggingface' for cvt_13"):
+        keras_vit.info("CvT-13").arguments_for("timm")
+
+
+@pytest.mark.parametrize("name", keras_vit.list_models(family="cvt"))
+def test_cvt_is_resized_as_its_authors_do(name):
+    """microsoft/CvT lib/dataset/transformas/build.py: a crop at 224, none at 384."""
+    values = keras_vit.info(name).preprocessing
+    expected = ("center", 0.875) if "224" in name else ("squash", 1.0)
+    assert (values.crop_mode, values.crop_pct) == expected
+    assert (values.interpolation, values.mean[0], values.std[0]) == ("bicubic", 0.485, 0.229)
 
 
 def test_unknown_numerics_is_an_error():
@@ -257,6 +280,10 @@ def test_unknown_family_is_an_error():
         ("DeiT-B⚗↑384", "deit_base_distilled_patch16_384.fb_in1k"),
         ("DeiT-III-L-384-21k", "deit3_large_patch16_384.fb_in22k_ft_in1k"),
         ("vit_large_patch14_224", "vit_large_patch14_224.untrained"),
+        ("CvT-13", "cvt_13_224.ms_in1k"),
+        ("CvT-13-384", "cvt_13_384.ms_in1k"),
+        ("CvT-W24", "cvt_w24_384.ms_in22k_ft_in1k"),
+        ("microsoft/cvt-21-384-22k", "cvt_21_384.ms_in22k_ft_in1k"),
         ("hf-hub:timm/test_vit.r160_in1k", "test_vit.r160_in1k"),
         ("hf_hub:timm/test_vit.r160_in1k", "test_vit.r160_in1k"),
         ("timm/test_vit.r160_in1k", "test_vit.r160_in1k"),

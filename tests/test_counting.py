@@ -76,12 +76,36 @@ def test_a_model_of_any_image_size_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "name", ["test_vit", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"]
+    "name", ["test_vit", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "cvt_13_224"]
 )
 def test_counts_of_the_built_model(name):
     card, model = keras_vit.info(name), keras_vit.load(name, weights=None)
     assert count_parameters(model) == card.parameters
     assert count_macs(model) == card.macs
+
+
+@pytest.mark.parametrize("name", ["cvt_13_224", "cvt_21_384"])
+def test_counts_of_a_cvt_by_hand(name):
+    """Stage by stage: embedding, convolutions, products of tokens and of attention; BatchNorm's scales."""
+    card = keras_vit.info(name)
+    side, channels, parameters, macs = card.arguments["image_size"][0], 3, 0, 0
+    stages = zip(
+        *(card.arguments[key] for key in ("embed_dim", "depth")), (7, 3, 3), (4, 2, 2), strict=True
+    )
+    for stage, (dim, depth, kernel, stride) in enumerate(stages):
+        side //= stride
+        token = int(stage == 2)
+        queries, keys = side**2 + token, (side // 2) ** 2 + token
+        dense = 4 * (dim * dim + dim) + 8 * dim * dim + 5 * dim
+        parameters += kernel**2 * channels * dim + 3 * dim + token * dim
+        parameters += depth * (dense + 3 * (9 + 2) * dim + 4 * dim)
+        macs += side**2 * kernel**2 * channels * dim
+        macs += depth * 9 * dim * (side**2 + 2 * (side // 2) ** 2)
+        macs += depth * dim * dim * (10 * queries + 2 * keys)
+        macs += depth * 2 * queries * keys * dim
+        channels = dim
+    assert card.parameters == parameters + 2 * channels + 1000 * (channels + 1)
+    assert card.macs == macs + 1000 * channels
 
 
 @pytest.mark.parametrize("name", BLOCKS_ALIKE)
