@@ -1,6 +1,6 @@
 """The catalogue: every name, every card, the listing, the errors, and what timm says of the same models."""
 
-import ast
+import inspect
 import json
 import re
 import runpy
@@ -17,11 +17,11 @@ from keras_vit.catalogue import labels
 from keras_vit.errors import UnknownModelError, UsageError
 
 NAMES = keras_vit.list_models()
-
+IN_TIMM = keras_vit.list_models(family=("vit", "deit", "deit3", "bit", "hybrid"))
 ZOO = Path(zoo.__file__).parent
 
 each_name = pytest.mark.parametrize("name", NAMES)
-each_plain_name = pytest.mark.parametrize("name", PLAIN)
+each_name_of_timm = pytest.mark.parametrize("name", IN_TIMM)
 
 
 def cards():
@@ -31,9 +31,9 @@ def cards():
 # Cards
 
 
-def test_the_three_families_are_complete():
-    families = Counter(keras_vit.info(name).family for name in PLAIN)
-    assert families == {"vit": 39, "deit": 8, "deit3": 16}
+def test_timms_families_are_complete():
+    families = Counter(keras_vit.info(name).family for name in IN_TIMM)
+    assert families == {"vit": 39, "deit": 8, "deit3": 16, "bit": 15, "hybrid": 12}
 
 
 @each_name
@@ -108,25 +108,22 @@ def test_cards_do_not_share_what_can_be_changed():
 # Arguments
 
 
-@each_plain_name
+@each_name
 def test_arguments_are_those_of_the_builder(name):
-    """What the builder requires, two of its options, and the patch resize that only loading needs."""
+    """What the builder requires, some of its options, and the patch resize that only loading needs."""
     card = keras_vit.info(name)
     required, optional = builder_arguments(card.builder)
     assert required < set(card.arguments)
-    others = set(card.arguments) - required
-    assert others == {"position_embedding", "drop_path_rate", "patch_resize"}
-    assert others - optional == {"patch_resize"}
+    assert set(card.arguments) - required - optional <= {"patch_resize"}
 
 
 def builder_arguments(builder):
-    """(required, optional) keyword arguments, read from the source: importing it imports Keras."""
-    module, function = builder.split(":")
-    path = Path(keras_vit.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    nodes = ast.parse(path.read_text(encoding="utf-8")).body
-    arguments = next(n.args for n in nodes if isinstance(n, ast.FunctionDef) and n.name == function)
-    pairs = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
-    return {a.arg for a, d in pairs if d is None}, {a.arg for a, d in pairs if d is not None}
+    """(required, optional) keyword arguments."""
+    from keras_vit.models.factory import builder_of
+
+    parameters = inspect.signature(builder_of(builder)).parameters.values()
+    required = {p.name for p in parameters if p.default is inspect.Parameter.empty}
+    return required, {p.name for p in parameters} - required
 
 
 @each_name
@@ -197,6 +194,29 @@ def test_cvt_is_resized_as_its_authors_do(name):
     assert (values.interpolation, values.mean[0], values.std[0]) == ("bicubic", 0.485, 0.229)
 
 
+@pytest.mark.parametrize(
+    ("family", "timms", "sources"),
+    [
+        (
+            "bit",
+            {"norm_eps": 1e-5, "conv_eps": 1e-8, "conv_form": "variance"},
+            {"norm_eps": 1e-5, "conv_eps": 1e-10, "conv_form": "variance"},
+        ),
+        (
+            "hybrid",
+            {"stem_norm_eps": 1e-5, "conv_eps": 1e-8, "conv_form": "variance", "act": "gelu"},
+            {"stem_norm_eps": 1e-6, "conv_eps": 1e-5, "conv_form": "deviation", "act": "gelu_tanh"},
+        ),
+    ],
+)
+def test_numerics_of_the_resnets(family, timms, sources):
+    """timm std_conv.py, norm_act.py; bit_pytorch models.py; vit_jax models_resnet.py and flax."""
+    for name in keras_vit.list_models(family=family):
+        card = keras_vit.info(name)
+        assert timms.items() <= card.arguments_for("timm").items()
+        assert sources.items() <= card.arguments_for("source").items()
+
+
 def test_unknown_numerics_is_an_error():
     with pytest.raises(UsageError, match="must be 'timm' or 'source' for vit_tiny"):
         keras_vit.info("ViT-Ti/16").arguments_for("jax")
@@ -213,6 +233,9 @@ def test_list_is_sorted_naturally():
         "vit_base_patch16_384",
         "vit_base_patch32_224",
         "vit_base_patch32_384",
+        "vit_base_r26_s32_224",
+        "vit_base_r50_s16_224",
+        "vit_base_r50_s16_384",
     ]
 
 
@@ -223,7 +246,7 @@ def test_list_has_no_name_twice():
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ({"pattern": "vit_tiny*384*"}, ["vit_tiny_patch16_384.augreg_in21k_ft_in1k"]),
+        ({"pattern": "vit_tiny*patch*384*"}, ["vit_tiny_patch16_384.augreg_in21k_ft_in1k"]),
         (
             {"pattern": "vit_tiny_patch16_224"},
             ["vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"],
@@ -234,10 +257,14 @@ def test_list_has_no_name_twice():
         ),
         (
             {"pretrained": False},
-            ["vit_huge_patch14_224.untrained", "vit_large_patch14_224.untrained"],
+            [
+                "vit_base_r26_s32_224.untrained",
+                "vit_huge_patch14_224.untrained",
+                "vit_large_patch14_224.untrained",
+            ],
         ),
         (
-            {"pattern": "vit_large*", "tag": "augreg*", "exclude": "*384*"},
+            {"pattern": "vit_large*", "tag": "augreg*", "exclude": ["*384*", "*r50*"]},
             ["vit_large_patch16_224.augreg_in21k", "vit_large_patch16_224.augreg_in21k_ft_in1k"],
         ),
         (
@@ -280,6 +307,11 @@ def test_unknown_family_is_an_error():
         ("DeiT-B⚗↑384", "deit_base_distilled_patch16_384.fb_in1k"),
         ("DeiT-III-L-384-21k", "deit3_large_patch16_384.fb_in22k_ft_in1k"),
         ("vit_large_patch14_224", "vit_large_patch14_224.untrained"),
+        ("R50+ViT-B/16", "vit_base_r50_s16_224.orig_in21k"),
+        ("r50+vit-b_16-384", "vit_base_r50_s16_384.orig_in21k_ft_in1k"),
+        ("R+ViT-Ti/16", "vit_tiny_r_s16_p8_224.augreg_in21k_ft_in1k"),
+        ("BiT-M-R50x1", "resnetv2_50x1_bit.goog_in21k"),
+        ("BiT-M-R152x4-ILSVRC2012", "resnetv2_152x4_bit.goog_in21k_ft_in1k"),
         ("CvT-13", "cvt_13_224.ms_in1k"),
         ("CvT-13-384", "cvt_13_384.ms_in1k"),
         ("CvT-W24", "cvt_w24_384.ms_in22k_ft_in1k"),
@@ -400,20 +432,20 @@ def ask_timm(*options):
     """What timm says of every name, from a process without TensorFlow."""
     script = Path(__file__).with_name("timm_configurations.py")
     command = [sys.executable, "-P", script, *options]
-    names = json.dumps(PLAIN)
+    names = json.dumps(IN_TIMM)
     process = subprocess.run(command, input=names, check=True, capture_output=True, text=True)
     return json.loads(process.stdout)
 
 
 @pytest.mark.parity
-@each_plain_name
+@each_name_of_timm
 def test_default_tag_is_timms(timm, name):
     architecture = name.partition(".")[0]
     assert keras_vit.info(architecture).tag == timm[name]["default_tag"]
 
 
 @pytest.mark.parity
-@each_plain_name
+@each_name_of_timm
 def test_checkpoint_is_timms(timm, name):
     card, theirs = keras_vit.info(name), timm[name]["configuration"]
     ours = card.preprocessing
@@ -430,17 +462,17 @@ def test_checkpoint_is_timms(timm, name):
 
 
 @pytest.mark.parity
-@each_plain_name
+@each_name_of_timm
 def test_architecture_is_timms(timm, name):
     """All arguments but two that timm has no sign of in a model, and the name of the initialisation."""
     ours = keras_vit.info(name).arguments_for("timm")
     for ours_alone in ("representation_size", "drop_path_rate", "weight_init"):
-        del ours[ours_alone]
+        ours.pop(ours_alone, None)
     assert json.loads(json.dumps(ours)) == timm[name]["arguments"]
 
 
 @pytest.mark.parity
-@each_plain_name
+@each_name_of_timm
 def test_parameters_are_timms(timm, name):
     assert keras_vit.info(name).parameters == timm[name]["parameters"]
 
@@ -450,8 +482,8 @@ def test_parameters_are_timms(timm, name):
 def test_macs_are_those_that_torch_counts():
     """torch.utils.flop_counter on timm's models, fused attention and all."""
     theirs = ask_timm("--macs")
-    ours = {name: keras_vit.info(name).macs for name in PLAIN}
-    assert ours == {name: theirs[name]["macs"] for name in PLAIN}
+    ours = {name: keras_vit.info(name).macs for name in IN_TIMM}
+    assert ours == {name: theirs[name]["macs"] for name in IN_TIMM}
 
 
 @pytest.mark.parity
