@@ -19,7 +19,7 @@ from keras_vit.layers import skip_initialization
 from keras_vit.models.factory import build_model, builder_of, merge_arguments
 from keras_vit.models.model import VisionModel
 from keras_vit.weights.adapt import Geometry
-from keras_vit.weights.checkpoint import Checkpoint, StoredTensor, as_real, check_finite
+from keras_vit.weights.checkpoint import Array, Checkpoint, StoredTensor, as_real, check_finite
 from keras_vit.weights.checksum import lower_sha256, require_sha256
 from keras_vit.weights.files import open_checkpoint
 from keras_vit.weights.fill import fill
@@ -164,7 +164,7 @@ def load_saved(path: str | os.PathLike[str]) -> Any:
             f"{path}: damaged: it has {arrays} arrays for the model's {len(model.variables)}"
         )
     for variable in model.weights:
-        check_finite(str(path), variable.path, as_real(keras.ops.convert_to_numpy(variable)))
+        check_finite(str(path), variable.path, _read(variable))
     return model
 
 
@@ -248,12 +248,19 @@ def _open_weights(file: Path, key: str | None) -> Checkpoint:
     """A checkpoint; of a .keras file, the saved model's variables by their paths."""
     if file.suffix != ".keras":
         return open_checkpoint(file, key=key)
-    arrays = {v.path: as_real(keras.ops.convert_to_numpy(v)) for v in load_saved(file).weights}
     tensors = {
-        path: StoredTensor(array.shape, array.dtype, functools.partial(np.asarray, array))
-        for path, array in arrays.items()
+        variable.path: StoredTensor(
+            tuple(variable.shape),
+            np.dtype(np.float32 if variable.dtype == "bfloat16" else variable.dtype),
+            functools.partial(_read, variable),
+        )
+        for variable in load_saved(file).weights
     }
     return Checkpoint(file, "keras", tensors, {}, (), lambda: None)
+
+
+def _read(variable: Any) -> Array:
+    return as_real(keras.ops.convert_to_numpy(variable))
 
 
 def _layout(card: ModelCard, checkpoint: Checkpoint, source: str | None) -> tuple[str, Layout]:

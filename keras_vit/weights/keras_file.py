@@ -6,10 +6,9 @@ lie in it, and are not larger than it.
 """
 
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 
@@ -48,17 +47,9 @@ def check_keras_file(path: Path) -> int:
     try:
         _check_members(path, archive)
         config = archive.read(_CONFIG, 0, archive.size(_CONFIG)).tobytes()
-        size = archive.size(_WEIGHTS)
+        elements, arrays = _check_arrays(path, archive)
     finally:
         archive.close()
-    with zipfile.ZipFile(path) as members, members.open(_WEIGHTS) as weights:
-        try:
-            elements, arrays = _check_arrays(path, weights, size)
-        except CheckpointError:
-            raise
-        # A damaged HDF5 file fails in any of its library's ways.
-        except Exception as error:
-            raise CheckpointError(f"{path}: damaged: its weights are no HDF5 file") from error
     _check_sizes(path, config, max(elements, _MOST_PIXELS))
     return arrays
 
@@ -77,8 +68,19 @@ def _check_members(path: Path, archive: StoredZip) -> None:
         raise CheckpointError(f"{path}: its configuration takes {archive.size(_CONFIG)} bytes")
 
 
-def _check_arrays(path: Path, weights: Any, size: int) -> tuple[int, int]:
-    """Elements of all arrays, and how many arrays belong to layers; `size` is the HDF5 file's."""
+def _check_arrays(path: Path, archive: StoredZip) -> tuple[int, int]:
+    """Elements of all arrays, and how many arrays belong to layers."""
+    try:
+        with archive.open(_WEIGHTS) as weights:
+            return _look_into(path, weights, archive.size(_WEIGHTS))
+    except CheckpointError:
+        raise
+    # A damaged HDF5 file fails in any of its library's ways.
+    except Exception as error:
+        raise CheckpointError(f"{path}: damaged: its weights are no HDF5 file") from error
+
+
+def _look_into(path: Path, weights: BinaryIO, size: int) -> tuple[int, int]:
     with h5py.File(weights, "r") as file:
         foreign: list[str] = []
         datasets: dict[str, h5py.Dataset] = {}

@@ -9,6 +9,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,10 @@ class StoredZip:
         self._verified.add(name)
         return content
 
+    def open(self, name: str) -> io.BufferedReader:
+        """A member as a file of its own, to be closed before the archive; not verified."""
+        return io.BufferedReader(_Part(self._file, self._start(name), self.size(name)))
+
     def _skim(self, count: int, checksum: int) -> int:
         """Run the checksum over the next `count` bytes without keeping them."""
         buffer = bytearray(min(count, _CHUNK))
@@ -137,6 +142,32 @@ class StoredZip:
         if not 0 <= info.header_offset <= self._size - info.file_size:
             raise CheckpointError(f"{self._path}: member {name!r} reaches beyond the file")
         return info
+
+
+class _Part(io.RawIOBase):
+    """Bytes `start` to `start + size` of a file, as a file. `zipfile` would read again from the member's
+    beginning at every step back."""
+
+    def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
+        self._file, self._start, self._size, self._place = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._place)]
+        self._file.seek(self._start + self._place)
+        count = self._file.readinto(view)
+        self._place += count
+        return count
 
 
 class _DirectoryReader(io.BufferedReader):
