@@ -76,7 +76,16 @@ def test_a_model_of_any_image_size_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "name", ["test_vit", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "cvt_13_224"]
+    "name",
+    [
+        "test_vit",
+        "vit_tiny_patch16_224",
+        "deit_tiny_distilled_patch16_224",
+        "cvt_13_224",
+        "vit_tiny_r_s16_p8_224",
+        "vit_small_r26_s32_224",
+        "resnetv2_50x1_bit",
+    ],
 )
 def test_counts_of_the_built_model(name):
     card, model = keras_vit.info(name), keras_vit.load(name, weights=None)
