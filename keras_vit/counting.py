@@ -74,7 +74,7 @@ def _macs_of_attention(layer: Attention | TransformerBlock) -> int:
 @_macs.register(ResNetStem)
 def _macs_of_stem(layer: ResNetStem) -> int:
     """The convolution gives more pixels than the pooling leaves."""
-    pixels = math.prod(layer.conv.compute_output_shape(layer.input.shape)[1:-1])
+    pixels = _pixels(layer, layer.conv.compute_output_shape(layer.input.shape))
     return pixels * math.prod(layer.conv.kernel.shape)
 
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.initializers import WeightInit
-from keras_vit.layers.windows import pad_sides, padded_shape, window_count
+from keras_vit.layers.windows import pad_sides, padded_shape, windowed_shape
 from keras_vit.resize import axis_weights, resize_matrix
 
 
@@ -116,10 +116,9 @@ class ConvEmbedding(keras.layers.Layer):
         return ops.cast(matrix, self.pos_embed.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> Any:
-        batch, *size, _ = input_shape
-        size = [window_count(n, self.kernel_size, self.stride, self.padding) for n in size]
-        grid = (batch, *size, self.embed_dim)
-        return [grid, (batch, 1, self.embed_dim)] if self.use_class_token else grid
+        window = (self.kernel_size, self.stride, self.padding)
+        grid = windowed_shape(input_shape, self.embed_dim, *window)
+        return [grid, (grid[0], 1, self.embed_dim)] if self.use_class_token else grid
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.initializers import WeightInit
-from keras_vit.layers.windows import pad_sides, padded_shape, window_count
+from keras_vit.layers.windows import pad_sides, padded_shape, windowed_shape
 
 PROJECTIONS = ("conv", "average", "linear")
 
@@ -103,13 +103,10 @@ class ConvProjection(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         if self.method == "linear":
             return input_shape
-        batch, *size, channels = input_shape
         beyond = self.stride - 1 if self.method == "average" else 0
-        counts = [
-            window_count(n and n + beyond, self.kernel_size, self.stride, self.padding)
-            for n in size
-        ]
-        return (batch, *counts, channels)
+        batch, *size, channels = input_shape
+        whole = (batch, *(n if n is None else n + beyond for n in size), channels)
+        return windowed_shape(whole, channels, self.kernel_size, self.stride, self.padding)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -97,7 +97,7 @@ def cvt(
         drop_path_rate = (*[0.0] * (len(depth) - 1), drop_path_rate)
     size: Sequence[int | None] = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
-    x, grid = images, tuple(image_size)
+    x, grid = images, image_size
     stages = _each_stage(
         len(depth),
         dim=embed_dim,
@@ -114,7 +114,7 @@ def cvt(
     )
     for s, stage in enumerate(stages):
         window = _window(stage)
-        grid = tuple(window_count(side, *window) for side in grid)
+        grid = (window_count(grid[0], *window), window_count(grid[1], *window))
         x = ConvEmbedding(
             stage["dim"],
             *window,

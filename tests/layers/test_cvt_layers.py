@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_vit import layers
-from keras_vit.layers.windows import window_count
+from keras_vit.layers.windows import window_count, windowed_shape
 
 MAP, TOKEN = (2, 6, 5, 12), (2, 1, 12)
 LAYERS = {
@@ -113,7 +113,16 @@ def test_names_have_no_dots(make, shapes) -> None:
 )
 def test_window_count(length, kernel, stride, padding, count) -> None:
     assert window_count(length, kernel, stride, padding) == count
-    assert window_count(None, kernel, stride, padding) is None
+
+
+def test_sides_that_are_not_known_stay_so() -> None:
+    assert windowed_shape((2, None, 56, 3), 8, 3, 2, 1) == (2, None, 28, 8)
+    assert layers.ConvProjection("average", stride=2).compute_output_shape((2, None, 6, 3)) == (
+        2,
+        None,
+        4,
+        3,
+    )
 
 
 def windows(x: np.ndarray, kernel: int, stride: int, padding: int) -> np.ndarray:
