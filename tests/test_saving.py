@@ -185,6 +185,32 @@ def test_a_pre_training_head_is_not_left_out_unasked(tmp_path: Path) -> None:
         small("vit_base_patch16_224.orig_in21k", **published)
 
 
+@pytest.mark.parametrize("file", ["x.npz", "x.safetensors"])
+def test_a_new_classifier_stands_behind_the_pre_training_head(tmp_path: Path, file: str) -> None:
+    model = randomised(representation_size=7)
+    path = keras_vit.save_weights(model, tmp_path / file)
+    again = small(weights=path, representation_size=7, num_classes=5)
+    assert again.load_report.reinitialised == ("head/kernel", "head/bias")
+    kernel = again.get_layer("pre_logits").kernel
+    np.testing.assert_array_equal(kernel, model.get_layer("pre_logits").kernel)
+
+
+@pytest.mark.parametrize("file", ["x.npz", "x.safetensors"])
+def test_a_classifier_does_not_outlive_the_pre_training_head(tmp_path: Path, file: str) -> None:
+    """Its kernel would fit a model without that layer, and give nonsense."""
+    path = keras_vit.save_weights(randomised(representation_size=12), tmp_path / file)
+    report = small(weights=path).load_report
+    assert report.reinitialised == ("head/kernel", "head/bias")
+    assert {name[:10] for name in report.unused} == {"pre_logits"}
+
+
+def test_a_pre_training_head_that_is_new_is_initialised(tmp_path: Path) -> None:
+    path = keras_vit.save_weights(randomised(), tmp_path / "x.npz")
+    model = small(weights=path, representation_size=7)
+    assert "pre_logits/kernel" in model.load_report.reinitialised
+    assert np.std(np.asarray(model.get_layer("pre_logits").kernel)) > 0
+
+
 # --- numerics ------------------------------------------------------------------------------------
 
 

@@ -44,8 +44,9 @@ def fill(
         geometry: the model's and the checkpoint's sizes.
         arguments: the model builder's, such as `num_heads`.
         source: what to call the checkpoint in the report.
-        new_head: a classifier that is missing or of another shape keeps its initialisation, since the
-            caller asked for a number of classes.
+        new_head: the caller asked for a number of classes: where the checkpoint's classifier, or the
+            pre-training layer before it, is missing, of another shape or left out, the model's keeps its
+            initialisation.
         partial: so does any tensor that is missing or of another shape, and unused ones are no error.
 
     Raises:
@@ -60,11 +61,11 @@ def fill(
         for name, shape in zip(pair.row.names, pair.shapes, strict=True)
         if name in checkpoint and not _fits(checkpoint, layout, pair, name, shape, geometry)
     ]
-    wrong = {name for name, _, _ in misfits} | set(missing)
-    if new_head and any(layout.is_head(name) for name in wrong):
-        wrong |= {name for pair in pairs for name in pair.row.names if layout.is_head(name)}
     used = {name for pair in pairs for name in pair.row.names}
     unused = [name for name in checkpoint.tensors if name not in used]
+    wrong = {name for name, _, _ in misfits} | set(missing)
+    if new_head and any(layout.is_head(name) for name in (*wrong, *unused)):
+        wrong |= {name for name in used if layout.is_classifier(name)}
     excused: Callable[[str], bool] = layout.is_head if new_head else (lambda name: False)
     if not partial:
         _check_names(
@@ -75,21 +76,12 @@ def fill(
         _check_shapes(checkpoint, layout, [m for m in misfits if not excused(m[0])])
     read = [pair for pair in pairs if wrong.isdisjoint(pair.row.names)]
     _check_dtypes(checkpoint, [name for pair in read for name in pair.row.names])
-    loaded: list[str] = []
-    resized = []
-    for pair in read:
-        turned = _read(checkpoint, layout, pair, geometry)
-        shape = tuple(pair.variable.shape)
-        fitted, method = _adapt(pair.row, turned, shape, geometry)
-        pair.variable.assign(fitted)
-        loaded.extend(pair.row.names)
-        if method:
-            resized.append((pair.row.names[0], turned.shape, fitted.shape, method))
+    resized = [_assign(checkpoint, layout, pair, geometry) for pair in read]
     return LoadReport(
         source=source,
         layout=layout_name,
-        loaded=tuple(loaded),
-        resized=tuple(resized),
+        loaded=tuple(name for pair in read for name in pair.row.names),
+        resized=tuple(row for row in resized if row is not None),
         reinitialised=tuple(pair.variable.path for pair in pairs if pair not in read),
         unused=tuple(unused),
     )
@@ -147,6 +139,16 @@ def _free_axes(resized: str, geometry: Geometry) -> tuple[int, ...]:
 
 def _without_ones(shape: tuple[int, ...]) -> list[int]:
     return [side for side in shape if side != 1]
+
+
+def _assign(
+    checkpoint: Checkpoint, layout: Layout, pair: _Pair, geometry: Geometry
+) -> tuple[str, tuple[int, ...], tuple[int, ...], str] | None:
+    """Reads a variable; if it had to be resized, its line of the report."""
+    array = _read(checkpoint, layout, pair, geometry)
+    fitted, method = _adapt(pair.row, array, tuple(pair.variable.shape), geometry)
+    pair.variable.assign(fitted)
+    return (pair.row.names[0], array.shape, fitted.shape, method) if method else None
 
 
 def _read(checkpoint: Checkpoint, layout: Layout, pair: _Pair, geometry: Geometry) -> Array:

@@ -148,6 +148,8 @@ class Layout:
     Attributes:
         rows: the table.
         heads: prefixes of the tensors that belong to a classifier.
+        pre_heads: prefixes of a pre-training layer before it; a new classifier does without that layer
+            where the model has none, and stands behind it where it has.
         ignored: patterns of tensors that the source library drops too.
         constants: tensors that are written although the model has none, and not read.
         renames: (pattern, replacement) pairs of `re.sub`, which bring other spellings of a checkpoint's
@@ -165,6 +167,7 @@ class Layout:
 
     rows: tuple[Row, ...]
     heads: tuple[str, ...]
+    pre_heads: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
@@ -194,13 +197,12 @@ class Layout:
         """The layout of a model's own arrays, called by their variable paths."""
         tables = (self, *self.variants)
         rows = tuple(Row(row.ours, row.ours, row.kind) for table in tables for row in table.rows)
-        heads = {
-            row.ours.split("/")[0] + "/"
-            for table in tables
-            for row in table.rows
-            if table.is_head(row.names[0])
-        }
-        return Layout(rows, tuple(heads), keras_arrays=True)
+        return Layout(
+            rows,
+            heads=_layers_of(tables, Layout.is_classifier),
+            pre_heads=_layers_of(tables, lambda table, name: name.startswith(table.pre_heads)),
+            keras_arrays=True,
+        )
 
     def for_model(self, paths: Iterable[str]) -> "Layout":
         """This layout, or its first variant that has a name for each of a model's variables."""
@@ -237,9 +239,13 @@ class Layout:
             name = re.sub(pattern, replacement, name)
         return name
 
-    def is_head(self, name: str) -> bool:
+    def is_classifier(self, name: str) -> bool:
         """Whether a tensor of the checkpoint belongs to a classifier."""
         return name.startswith(self.heads)
+
+    def is_head(self, name: str) -> bool:
+        """Whether it belongs to a classifier or the pre-training layer before it."""
+        return name.startswith((*self.heads, *self.pre_heads))
 
     def is_ignored(self, name: str) -> bool:
         """Whether the source library drops this tensor too, or the table writes it by itself."""
@@ -252,6 +258,12 @@ class Layout:
         names = list(names)
         here = sum(re.fullmatch(known, self.spelled(name)) is not None for name in names)
         return max([here, *(variant.count_known(names) for variant in self.variants)])
+
+
+def _layers_of(tables: Iterable[Layout], belongs: Callable[[Layout, str], bool]) -> tuple[str, ...]:
+    """The layers, as prefixes of variable paths, of the rows whose tensors belong."""
+    paths = (row.ours for table in tables for row in table.rows if belongs(table, row.names[0]))
+    return tuple({path.split("/")[0] + "/" for path in paths})
 
 
 def layouts_of(module: str) -> Mapping[str, Layout]:

@@ -49,7 +49,8 @@ TIMM = Layout(
         Row("head_dist/kernel", "head_dist.weight", "linear"),
         Row("head_dist/bias", "head_dist.bias"),
     ),
-    heads=("head.", "head_dist.", "pre_logits."),
+    heads=("head.", "head_dist."),
+    pre_heads=("pre_logits.",),
     ignored=(r"mask_token", r"pre_logits\..*"),
     # The original DeiT-III files.
     renames=((r"^(blocks\.\d+)\.gamma_([12])$", r"\1.ls\2.gamma"),),
@@ -94,9 +95,10 @@ NPZ = Layout(
         Row("patch_embed/proj/bias", "embedding/bias"),
         *NPZ_TRANSFORMER,
     ),
+    heads=("head/",),
     # Not ignored when a model lacks it: where it is as wide as the model, the classifier behind it would
-    # fit and give nonsense. Whoever asks for a number of classes gets a new head, and loses both.
-    heads=("head/", "pre_logits/"),
+    # fit and give nonsense. Whoever asks for a number of classes gets a new one.
+    pre_heads=("pre_logits/",),
     renames=(
         (r"^(opt/target/|params/img/|params/)", ""),
         # linen starts to count again for every class of modules.
@@ -182,7 +184,8 @@ _HUGGINGFACE_DISTILLED = Layout(
 # transformers' ViTModel, whose pooler is the pre-training head's dense layer.
 _HUGGINGFACE_BASE = Layout(
     rows=(*_huggingface(""), *_dense("pre_logits", "pooler.dense")),
-    heads=("classifier.", "pooler."),
+    heads=("classifier.",),
+    pre_heads=("pooler.",),
     ignored=(r"embeddings\.mask_token",),
     renames=(*_VERSION_5, (r"^vit\.", "")),
     requires=_REQUIRED,
