@@ -51,15 +51,17 @@ def _write_tflite(serving: Serving, path: Path, _: dict[str, Any]) -> str:
     return tflite.write(serving, path)
 
 
-def _write_onnx(
-    serving: Serving, path: Path, metadata: dict[str, Any], **options: Any
-) -> str:
+def _write_onnx(serving: Serving, path: Path, metadata: dict[str, Any], **options: Any) -> str:
     from keras_vit.export import onnx_fallback
 
     return onnx_fallback.write(serving, path, metadata, **options)
 
 
-_WRITERS: dict[str, Callable[..., str]] = {"savedmodel": _write_savedmodel, "tflite": _write_tflite, "onnx": _write_onnx}
+_WRITERS: dict[str, Callable[..., str]] = {
+    "savedmodel": _write_savedmodel,
+    "tflite": _write_tflite,
+    "onnx": _write_onnx,
+}
 
 
 if __name__ == "__main__":

@@ -43,9 +43,7 @@ def exact_gelu(graph: Graph, x: Value) -> Value:
     if graph.opset >= 20:
         return graph.node("Gelu", x)
     erf = graph.node("Erf", graph.node("Div", x, scalar(2**0.5)))
-    return graph.node(
-        "Mul", graph.node("Mul", x, graph.node("Add", erf, scalar(1.0))), scalar(0.5)
-    )
+    return graph.node("Mul", graph.node("Mul", x, graph.node("Add", erf, scalar(1.0))), scalar(0.5))
 
 
 def tanh_gelu(graph: Graph, x: Value) -> Value:

@@ -20,7 +20,11 @@ MAX_BYTES = 1_900_000_000
 
 
 def write(
-    serving: Serving, path: Path, metadata: dict[str, Any], opset: int = FALLBACK_OPSET, layout: str = "nhwc"
+    serving: Serving,
+    path: Path,
+    metadata: dict[str, Any],
+    opset: int = FALLBACK_OPSET,
+    layout: str = "nhwc",
 ) -> str:
     """Write the file and return what wrote it, with its version.
 

@@ -75,7 +75,7 @@ def _write_beside(
 def _write_array(file: BinaryIO, weight: Weight) -> None:
     array = np.ascontiguousarray(weight.make())
     # ONNX is little-endian; a scalar stays one, which ascontiguousarray does not keep.
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(weight.value.shape)
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(weight.value.sides())
     if array.dtype != np.dtype(weight.value.dtype):
         raise TypeError(f"{weight.value} was made as {array.dtype}")
     file.write(array.data.cast("B") if array.size and array.ndim else array.tobytes())
@@ -83,7 +83,7 @@ def _write_array(file: BinaryIO, weight: Weight) -> None:
 
 def _tensor(weight: Weight) -> onnx.TensorProto:
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(weight.value.dtype))
-    return onnx.TensorProto(name=weight.value.name, dims=weight.value.shape, data_type=kind)
+    return onnx.TensorProto(name=weight.value.name, dims=weight.value.sides(), data_type=kind)
 
 
 def _header(weight: Weight) -> bytes:

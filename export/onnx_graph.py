@@ -5,6 +5,7 @@ first, as ONNX has them, and only who needs them otherwise has them transposed.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,27 @@ class Value:
     dtype: str = "float32"
     channels_first: bool = False
 
+    @property
+    def channels(self) -> int:
+        """Length of the last axis.
+
+        Raises:
+            NoRule: it is free.
+        """
+        return self.sides(-1)[0]
+
+    def sides(self, *axes: int) -> tuple[int, ...]:
+        """Lengths of some axes, or of all.
+
+        Raises:
+            NoRule: one is free.
+        """
+        found = [self.shape[axis] for axis in axes] if axes else self.shape
+        known = tuple(side for side in found if side is not None)
+        if len(known) < len(found):
+            raise NoRule(f"no rule for sides that are free: {self.shape}")
+        return known
+
 
 @dataclass(frozen=True)
 class Node:
@@ -62,7 +84,7 @@ class Weight:
     @property
     def bytes(self) -> int:
         """Its size in the file."""
-        return int(np.prod(self.value.shape, dtype=np.int64)) * np.dtype(self.value.dtype).itemsize
+        return math.prod(self.value.sides()) * np.dtype(self.value.dtype).itemsize
 
 
 Rule = Callable[..., Any]
@@ -123,7 +145,7 @@ class Graph:
         try:
             inspect.signature(rule).bind(self, layer, *args, **kwargs)
         except TypeError:
-            raise NoRule(f"no rule for {kind} called with {', '.join(kwargs)}") from None
+            raise NoRule(f"no rule for {kind} called with {', '.join(kwargs) or 'that'}") from None
         with self.scope(layer.name):
             return rule(self, layer, *args, **kwargs)
 
@@ -183,12 +205,10 @@ class Graph:
             first = values[0]
             assert first is not None
             name = self._unique(op)
-            kept = {
-                "dtype": first.dtype if dtype is None else dtype,
-                "channels_first": first.channels_first if channels_first is None else channels_first,
-            }
+            kind = first.dtype if dtype is None else dtype
+            layout = first.channels_first if channels_first is None else channels_first
             outputs = tuple(
-                Value(name if len(shapes) == 1 else f"{name}.{i}", tuple(shape), **kept)
+                Value(name if len(shapes) == 1 else f"{name}.{i}", tuple(shape), kind, layout)
                 for i, shape in enumerate(shapes)
             )
             self.nodes.append(Node(op, name, values, outputs, attributes))
@@ -204,9 +224,7 @@ class Graph:
             self._drawn[key] = (value,)
         return self._drawn[key][0]
 
-    def weight(
-        self, owner: Any, part: str, shape: Sequence[int], make: Callable[[], Any]
-    ) -> Value:
+    def weight(self, owner: Any, part: str, shape: Sequence[int], make: Callable[[], Any]) -> Value:
         """A float32 weight, read when it is written; the same again for the same owner and part.
 
         Args:

@@ -70,8 +70,7 @@ def channelwise(
     graph: Graph, op: str, x: Value, owner: Any, part: str, make: Callable[[], Any]
 ) -> Value:
     """An operator on `x` and one number a channel."""
-    channels = x.shape[-1]
-    assert channels is not None
+    channels = x.channels
     if not x.channels_first:
         return graph.node(op, x, graph.weight(owner, part, (channels,), make))
 
@@ -95,10 +94,16 @@ def reduce(graph: Graph, op: str, x: Value, axes: Sequence[int], keepdims: bool)
         stored = [2, 3]
     else:
         x = graph.channels_last(x)
-    attributes = {"keepdims": int(keepdims), "channels_first": False, "shape": shape}
-    if graph.opset >= (13 if op == "ReduceSum" else 18):
-        return graph.node(op, x, np.array(stored, np.int64), **attributes)
-    return graph.node(op, x, axes=stored, **attributes)
+    listed = graph.opset >= (13 if op == "ReduceSum" else 18)  # as an input, not an attribute
+    return graph.node(
+        op,
+        x,
+        *([np.array(stored, np.int64)] if listed else []),
+        axes=None if listed else stored,
+        keepdims=int(keepdims),
+        shape=shape,
+        channels_first=False,
+    )
 
 
 def linear(
@@ -117,8 +122,7 @@ def linear(
         part: distinguishes several products of one layer.
     """
     x = graph.channels_last(x)
-    width = x.shape[-1]
-    assert width is not None
+    width = x.channels
     matrix = graph.weight(layer, f"{part}kernel", (width, units), kernel)
     shape = (*x.shape[:-1], units)
     if bias is None:
@@ -172,17 +176,17 @@ def windows(
     """How windows of `spans` pixels lie on a map: (ONNX attributes, sides of the result)."""
     axes = list(zip(sides, spans, strides, strict=True))
     if padding == "same":
-        steps = [None if n is None else -(-n // stride) for n, _, stride in axes]
-        if None in steps:
+        steps = [n and -(-n // stride) for n, _, stride in axes]
+        if None in sides:
             return {"auto_pad": "SAME_UPPER"}, steps
         beyond = [
-            max((step - 1) * stride + span - n, 0)
+            max(((step or 0) - 1) * stride + span - (n or 0), 0)
             for step, (n, span, stride) in zip(steps, axes, strict=True)
         ]
         before = [n // 2 for n in beyond]
         pads = [*before, *(n - b for n, b in zip(beyond, before, strict=True))]
         return {"pads": pads}, steps
-    pads = [0, 0, 0, 0] if padding == "valid" else list(padding)
+    pads = [0, 0, 0, 0] if isinstance(padding, str) else list(padding)
     steps = [
         None if n is None else (n + pads[axis] + pads[axis + 2] - span) // stride + 1
         for axis, (n, span, stride) in enumerate(axes)
@@ -217,18 +221,22 @@ def _max_with_zeros(
     that reach beyond the map: of one number a row, and one a column.
     """
     x, (top, left, bottom, right) = graph.padded[padded.name]
-    before, after, sides = (top, left), (bottom, right), x.shape[1:3]
-    if padding != "valid" or None in sides:
-        raise NoRule("no rule for the maximum of windows in a padded map of any size")
-    pads, steps = windows(sides, size, strides, [*before, *after])
-    shape = (x.shape[0], *steps, x.shape[-1])
+    if padding != "valid":
+        raise NoRule('no rule for the maximum of "same" windows in a padded map')
+    before, sides = (top, left), x.sides(1, 2)
+    pads, steps = windows(sides, size, strides, [top, left, bottom, right])
     y = graph.node(
-        "MaxPool", x, shape=shape, kernel_shape=list(size), strides=list(strides), **pads
+        "MaxPool",
+        x,
+        shape=(x.shape[0], *steps, x.channels),
+        kernel_shape=list(size),
+        strides=list(strides),
+        **pads,
     )
     floors = []
     for axis in (0, 1):
-        starts = np.arange(steps[axis] or 0) * strides[axis] - before[axis]
-        beyond = (starts < 0) | (starts + size[axis] > (sides[axis] or 0))
+        starts = np.arange(y.sides(1, 2)[axis]) * strides[axis] - before[axis]
+        beyond = (starts < 0) | (starts + size[axis] > sides[axis])
         floor = np.where(beyond, 0, np.finfo(np.float32).min).astype(np.float32)
         floors.append(floor.reshape((-1, 1) if axis == 0 else (1, -1)))
     return graph.node("Max", y, *floors)
@@ -256,9 +264,7 @@ def grid_to_tokens(graph: Graph, x: Value) -> Value:
     if not x.channels_first:
         return reshape(graph, x, shape)
     target = np.array([0, channels, -1], np.int64)
-    flat = graph.node(
-        "Reshape", x, target, shape=(batch, channels, shape[1]), channels_first=False
-    )
+    flat = graph.node("Reshape", x, target, shape=(batch, channels, shape[1]), channels_first=False)
     return transpose(graph, flat, (0, 2, 1))
 
 

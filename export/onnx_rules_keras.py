@@ -1,6 +1,7 @@
 """Rules of Keras' own layers: those inside ours, and those that wrap a model or replace its head."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -58,8 +59,7 @@ def layer_norm(graph: Graph, layer: Any, x: Value, factor: float = 1.0) -> Value
         raise NoRule(f"no rule for LayerNormalization over axes {axes}, layer {layer.name!r}")
     if getattr(layer, "rms_scaling", False):
         raise NoRule(f"no rule for LayerNormalization with rms_scaling, layer {layer.name!r}")
-    width = x.shape[-1]
-    assert width is not None
+    width = x.channels
     scale = graph.weight(
         layer,
         "gamma",
@@ -80,7 +80,9 @@ def rms_norm(graph: Graph, layer: Any, x: Value) -> Value:
     x = graph.channels_last(x)
     squares = reduce(graph, "ReduceMean", graph.node("Mul", x, x), [-1], True)
     root = graph.node("Sqrt", graph.node("Add", squares, scalar(layer.epsilon)))
-    return channelwise(graph, "Mul", graph.node("Div", x, root), layer, "scale", lambda: layer.scale)
+    return channelwise(
+        graph, "Mul", graph.node("Div", x, root), layer, "scale", lambda: layer.scale
+    )
 
 
 def batch_norm(graph: Graph, layer: Any, x: Value) -> Value:
@@ -105,8 +107,7 @@ def group_norm_keras(graph: Graph, layer: Any, x: Value) -> Value:
     """Keras' GroupNormalization of a map over its last axis."""
     if layer.axis not in (-1, 3) or len(x.shape) != 4:
         raise NoRule(f"no rule for GroupNormalization of {x.shape}, layer {layer.name!r}")
-    channels = x.shape[-1]
-    groups = channels if layer.groups == -1 else layer.groups
+    groups = x.channels if layer.groups == -1 else layer.groups
     gamma = (lambda: layer.gamma) if layer.scale else None
     beta = (lambda: layer.beta) if layer.center else None
     return group_norm(graph, layer, x, groups, layer.epsilon, gamma, beta)
@@ -150,7 +151,7 @@ def conv(graph: Graph, layer: Any, x: Value) -> Value:
     """Conv2D, grouped and dilated ones too."""
     _require_last(layer)
     height, width = layer.kernel_size
-    channels = int(x.shape[-1] or 0) // layer.groups
+    channels = x.channels // layer.groups
     kernel = graph.weight(
         layer,
         "kernel",
@@ -169,7 +170,7 @@ def conv(graph: Graph, layer: Any, x: Value) -> Value:
 def depthwise_conv(graph: Graph, layer: Any, x: Value) -> Value:
     """DepthwiseConv2D."""
     _require_last(layer)
-    channels = int(x.shape[-1] or 0)
+    channels = x.channels
     filters = channels * layer.depth_multiplier
     kernel = graph.weight(
         layer,
@@ -314,13 +315,13 @@ def rescaling(graph: Graph, layer: Any, x: Value) -> Value:
         if array.size == 1:
             x = graph.node(op, x, array.reshape(()))
         else:
-            x = channelwise(graph, op, x, layer, op.lower(), lambda array=array: array)
+            x = channelwise(graph, op, x, layer, op.lower(), partial(np.copy, array))
     return x
 
 
 def normalization(graph: Graph, layer: Any, x: Value) -> Value:
     """Normalization by one mean and variance a channel, as Keras does it: (x - mean) / deviation."""
-    channels = x.shape[-1]
+    channels = x.channels
     mean, variance = as_array(layer.mean).reshape(-1), as_array(layer.variance).reshape(-1)
     if layer.invert or mean.size not in (1, channels):
         raise NoRule(f"no rule for Normalization with {mean.size} means, layer {layer.name!r}")

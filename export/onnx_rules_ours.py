@@ -4,9 +4,11 @@ What inference does not need is folded into the weights as they are written: att
 BatchNorm behind a convolution, the standardisation of kernels, prefix tokens into the positions.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_vit import layers
@@ -30,7 +32,6 @@ from keras_vit.export.onnx_rules_keras import (
     attend,
     batch_norm_factors,
     concatenated,
-    dense,
     depthwise_kernel,
     group_norm,
 )
@@ -45,9 +46,7 @@ def patch_embedding(graph: Graph, layer: Any, x: Value) -> Value:
 
 def token_embedding(graph: Graph, layer: Any, x: Value) -> Value:
     """Zeros in front of the patches, then one sum: of positions, and prefix tokens where the zeros are."""
-    _, height, width, dim = x.shape
-    if height is None or width is None or dim is None:
-        raise NoRule(f"no rule for images of any size, layer {layer.name!r}")
+    height, width, dim = x.sides(1, 2, 3)
     tokens = grid_to_tokens(graph, x)
     prefix, length = layer.num_prefix_tokens, height * width
 
@@ -60,7 +59,9 @@ def token_embedding(graph: Graph, layer: Any, x: Value) -> Value:
             extra = 0 if layer.no_embed_class else prefix
             grid = positions[extra:].reshape(*layer.grid_size, dim)
             values[0, :extra] += positions[:extra]
-            values[0, prefix:] = resize_grid(grid, (height, width), layer.pos_resize).reshape(-1, dim)
+            values[0, prefix:] = resize_grid(grid, (height, width), layer.pos_resize).reshape(
+                -1, dim
+            )
         return values
 
     if prefix:
@@ -124,9 +125,8 @@ def attention(
     Args:
         factors: multiply what it gives.
     """
-    batch, tokens, dim = x.shape
-    heads, size = layer.num_heads, layer.head_dim
-    assert dim is not None
+    batch, tokens, _ = x.shape
+    heads, size, dim = layer.num_heads, layer.head_dim, x.channels
     scale = size**-0.5
     folded = None if layer.norms else _first_third(dim, scale)
     qkv = graph.layer(layer.qkv, x, factors=folded)
@@ -154,7 +154,7 @@ def attention(
 
 def _first_third(dim: int, factor: float) -> Callable[[], np.ndarray]:
     """`factor` for the queries, 1 for keys and values."""
-    return lambda: np.repeat(np.float32([factor, 1, 1]), dim)
+    return lambda: np.repeat(np.array([factor, 1, 1], np.float32), dim)
 
 
 def attention_operator(graph: Graph, query: Value, key: Value, value: Value, heads: int) -> Value:
@@ -212,7 +212,7 @@ def standardized_conv(graph: Graph, layer: Any, x: Value) -> Value:
     kernel = graph.weight(
         layer,
         "kernel",
-        (layer.filters, x.shape[-1] or 0, size, size),
+        (layer.filters, x.channels, size, size),
         lambda: standardized_kernel(layer).transpose(3, 2, 0, 1),
     )
     padding = [size // 2] * 4 if layer.padding == "symmetric" else "same"
@@ -273,30 +273,28 @@ def resnet_stem(graph: Graph, layer: Any, x: Value) -> Value:
 def conv_embedding(graph: Graph, layer: Any, x: Value) -> Any:
     """A convolution, LayerNorm over the channels, perhaps positions and a class token."""
     convolution = layer.proj
-    size = layer.kernel_size
-    channels = x.shape[-1] or 0
+    window, channels = layer.kernel_size, x.channels
     with graph.scope(convolution.name):
         kernel = graph.weight(
             convolution,
             "kernel",
-            (layer.embed_dim, channels, size, size),
+            (layer.embed_dim, channels, window, window),
             lambda: as_array(convolution.kernel).transpose(3, 2, 0, 1),
         )
         bias = graph.weight(convolution, "bias", (layer.embed_dim,), lambda: convolution.bias)
         strides = (layer.stride, layer.stride)
         x = convolve(graph, x, kernel, bias, strides, [layer.padding] * 4)
-    _, height, width, dim = x.shape
+    _, height, width, _ = x.shape
     # As tokens, which is what the blocks take it for.
     tokens = graph.layer(layer.norm, grid_to_tokens(graph, x))
     if layer.position_embedding:
-        if height is None or width is None:
-            raise NoRule(f"no rule for images of any size, layer {layer.name!r}")
+        size = x.sides(1, 2)
+        shape = (1, math.prod(size), layer.embed_dim)
 
         def positions() -> np.ndarray:
             grid = as_array(layer.pos_embed)[0]
-            return resize_grid(grid, (height, width), layer.pos_resize).reshape(1, -1, dim)
+            return resize_grid(grid, (size[0], size[1]), layer.pos_resize).reshape(shape)
 
-        shape = (1, height * width, dim or 0)
         tokens = graph.node("Add", tokens, graph.weight(layer, "pos_embed", shape, positions))
     grid = tokens_to_grid(graph, tokens, height, width)
     if not layer.use_class_token:
@@ -317,7 +315,7 @@ def conv_projection(graph: Graph, layer: Any, x: Value) -> Value:
     """A depthwise convolution with BatchNorm folded, averages, or nothing."""
     if layer.method == "linear":
         return x
-    channels, size = x.shape[-1] or 0, layer.kernel_size
+    channels, size = x.channels, layer.kernel_size
     if layer.method == "average":
         return _averages(graph, layer, x)
     _require_folding(layer)
@@ -333,8 +331,6 @@ def conv_projection(graph: Graph, layer: Any, x: Value) -> Value:
 
 
 def _require_folding(layer: Any) -> None:
-    import keras
-
     for part, kind in (
         (layer.conv, keras.layers.DepthwiseConv2D),
         (layer.bn, keras.layers.BatchNormalization),
@@ -351,21 +347,17 @@ def _averages(graph: Graph, layer: Any, x: Value) -> Value:
     y = pool(graph, "AveragePool", padded, (size, size), (stride, stride), "valid")
     if not beyond:
         return y
-    if None in x.shape[1:3]:
-        raise NoRule(f"no rule for images of any size, layer {layer.name!r}")
 
     def inside(length: int, outputs: int) -> np.ndarray:
         starts = stride * np.arange(outputs)
         return np.minimum(starts + size, length + 2 * padding) - starts
 
-    counts = [inside(n or 0, m or 0) for n, m in zip(x.shape[1:3], y.shape[1:3], strict=True)]
+    counts = [inside(n, m) for n, m in zip(x.sides(1, 2), y.sides(1, 2), strict=True)]
     factors = (size * size / np.multiply.outer(*counts)).astype(np.float32)
     return graph.node("Mul", y, factors)
 
 
-def conv_attention(
-    graph: Graph, layer: Any, x: Any, return_attention_scores: bool = False
-) -> Any:
+def conv_attention(graph: Graph, layer: Any, x: Any, return_attention_scores: bool = False) -> Any:
     """CvT's attention: queries, keys and values of a map, by convolutions and products."""
     grid, prefix = grid_and_prefix_values(x)
     heads, size = layer.num_heads, layer.head_dim
@@ -374,10 +366,13 @@ def conv_attention(
     projected = {}
     for part in "qkv":
         tokens = join(graph, graph.layer(getattr(layer, f"conv_proj_{part}"), grid), prefix)
-        dense = getattr(layer, f"proj_{part}")
-        projected[part] = graph.layer(dense, tokens, factors=factors.get(part))
+        product = getattr(layer, f"proj_{part}")
+        projected[part] = graph.layer(product, tokens, factors=factors.get(part))
     if graph.attention == "operator" and not return_attention_scores:
-        mixed, scores = attention_operator(graph, *projected.values(), heads), None
+        mixed, scores = (
+            attention_operator(graph, projected["q"], projected["k"], projected["v"], heads),
+            None,
+        )
     else:
         perms = {"q": (0, 2, 1, 3), "k": (0, 2, 3, 1), "v": (0, 2, 1, 3)}
         q, k, v = (
@@ -408,9 +403,7 @@ def conv_block(graph: Graph, layer: Any, x: Any, return_attention_scores: bool =
     grid, prefix = grid_and_prefix_values(x)
     tokens = join(graph, grid, prefix)
     inputs = _split(graph, graph.layer(layer.norm1, tokens), grid, prefix)
-    mixed = graph.layer(
-        layer.attn, inputs, return_attention_scores=return_attention_scores or None
-    )
+    mixed = graph.layer(layer.attn, inputs, return_attention_scores=return_attention_scores or None)
     mixed, scores = mixed if return_attention_scores else (mixed, None)
     tokens = graph.node("Add", tokens, mixed)
     hidden = graph.layer(layer.mlp, graph.layer(layer.norm2, tokens))
@@ -445,9 +438,7 @@ def normalize(graph: Graph, layer: Any, x: Value) -> Value:
 def preprocess(graph: Graph, layer: Any, x: Value) -> Value:
     """Pillow's resize, an axis after the other, each a product with a constant; then `normalize`."""
     spec = layer.spec
-    height, width = x.shape[1:3]
-    if height is None or width is None:
-        raise NoRule(f"no rule for images of any size, layer {layer.name!r}")
+    height, width = x.sides(1, 2)
     x = floats(graph, graph.channels_first(x))
     resized = spec.resized(height, width)
     if not (height, width) == resized == spec.image_size:
@@ -475,9 +466,7 @@ def _resized(graph: Graph, layer: Any, x: Value, axis: int, old: int, new: int) 
     shape = tuple(kept if a == axis else side for a, side in enumerate(x.shape))
     if axis == 1:
         weight = graph.weight(layer, "rows", (kept, old), matrix)
-        x = graph.node(
-            "MatMul", weight, x, shape=shape, channels_first=True
-        )
+        x = graph.node("MatMul", weight, x, shape=shape, channels_first=True)
     else:
         weight = graph.weight(layer, "columns", (old, kept), matrix)
         x = graph.node("MatMul", x, weight, shape=shape)
@@ -508,4 +497,3 @@ RULES: dict[type, Rule] = {
 
 CASTING = {Normalize, layers.Preprocess}
 """Layers that take images of any element type."""
-

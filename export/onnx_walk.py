@@ -62,7 +62,7 @@ def draw_model(graph: Graph, model: Any, inputs: Sequence[Value]) -> list[Value]
     return _fill(refs, done)
 
 
-def _require_plain_call(model: Any, functional: type) -> None:
+def _require_plain_call(model: Any, functional: Any) -> None:
     """A subclass may do more than run its graph."""
     if type(model).call not in (functional.call, keras.Sequential.call):
         raise NoRule(f"no rule for {type(model).__name__}, which has a call of its own")

@@ -19,8 +19,8 @@ from keras_vit.export.interface import named
 from keras_vit.export.onnx_file import write_file
 from keras_vit.export.onnx_graph import BATCH, Graph, Value
 from keras_vit.export.onnx_nodes import node_protos
-from keras_vit.export.onnx_walk import draw_model
 from keras_vit.export.onnx_options import OnnxOptions, stored_shape
+from keras_vit.export.onnx_walk import draw_model
 from keras_vit.export.report import Tensor
 from keras_vit.export.sidecar import to_properties
 
@@ -53,9 +53,7 @@ def write(
         NoRule: a layer that cannot be written; nothing was.
     """
     graph = Graph(RULES, CASTING, options.opset, options.attention, [images.name, *outputs])
-    given = Value(
-        images.name, images.shape, images.dtype, channels_first=options.layout == "nchw"
-    )
+    given = Value(images.name, images.shape, images.dtype, channels_first=options.layout == "nchw")
     values = [given]
     for part in (front, model):
         if part is not None:

@@ -25,6 +25,7 @@ from keras_vit.cli.output import (
 )
 from keras_vit.export import FORMATS, ExportReport
 from keras_vit.export.formats import SUFFIXES
+from keras_vit.export.onnx_options import ATTENTIONS, LAYOUTS, OPSETS, OnnxOptions
 from keras_vit.export.staging import require_free
 from keras_vit.outputs import require_folder
 
@@ -50,6 +51,27 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
 @click.option(
     "--input-dtype", type=click.Choice(["uint8", "float32"]), help="Of images of 0 to 255."
 )
+@click.option(
+    "--opset",
+    type=click.Choice([str(opset) for opset in OPSETS]),
+    default=str(OnnxOptions.opset),
+    show_default=True,
+    help="Of an ONNX file's operators.",
+)
+@click.option(
+    "--attention",
+    type=click.Choice(ATTENTIONS),
+    default=OnnxOptions.attention,
+    show_default=True,
+    help="Of an ONNX file; operator: ONNX's own, from opset 23.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default=OnnxOptions.layout,
+    show_default=True,
+    help="Of an ONNX file's images.",
+)
 @weights_option
 @model_options
 @labels_option
@@ -69,6 +91,9 @@ def command(
     assignments: Sequence[tuple[str, Any]],
     force: bool,
     as_json: bool,
+    opset: str,
+    attention: str,
+    layout: str,
     **arguments: Any,
 ) -> None:
     """Write MODEL as FORMAT: savedmodel, tflite or onnx (tf_saved_model and litert are taken too).
@@ -76,6 +101,7 @@ def command(
     MODEL is a .keras file or a catalogue name. The file is reopened in its own runtime and compared
     with the model before it appears under its name, with NAME.json beside it.
     """
+    OnnxOptions(int(opset), attention, layout).require_valid(FORMATS[format])
     path = Path(output) if output else _default_output(model, FORMATS[format])
     require_free(path, FORMATS[format], force)
     require_folder(path)
@@ -98,6 +124,9 @@ def command(
             format,
             image_size=image_size if saved else None,
             overwrite=force,
+            opset=int(opset),
+            attention=attention,
+            layout=layout,
             **arguments,
         )
     if as_json:

@@ -31,6 +31,15 @@ MISUSES = {
     "unknown format": (["export", "torchscript", NAME], "'torchscript' is not one of"),
     "missing file": (["evaluate", "x.onnx", "--data", "digits"], "there is no file x.onnx"),
     "batch of zero": (["export", "onnx", NAME, "--batch", "0"], "'0' is not a positive number"),
+    "no such opset": (["export", "onnx", NAME, "--opset", "19"], "'19' is not one of"),
+    "operator before its opset": (
+        ["export", "onnx", NAME, "--attention", "operator"],
+        'attention="operator" needs opset=23, not 20',
+    ),
+    "an opset of another format": (
+        ["export", "tflite", NAME, "--opset", "18"],
+        "opset, attention and layout are ONNX's; the format is tflite",
+    ),
     "not a size": (["export", "onnx", NAME, "--image-size", "big"], "'big' is not a size"),
     "not an assignment": (["export", "onnx", NAME, "--set", "depth"], "not of the form key=value"),
     "no such folder": (["export", "onnx", NAME, "-o", "no/x.onnx"], "the folder no does not exist"),

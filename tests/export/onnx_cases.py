@@ -44,13 +44,15 @@ def written(
     values = session.run(None, {"images": np.ascontiguousarray(fed)})
     for value, output in zip(values, session.get_outputs(), strict=True):
         assert len(value.shape) == len(output.shape)
-        assert all(s in (d, d) or isinstance(d, str) for s, d in zip(value.shape, output.shape, strict=True) if s == d or isinstance(d, str))
+        assert all(
+            s in (d, d) or isinstance(d, str)
+            for s, d in zip(value.shape, output.shape, strict=True)
+            if s == d or isinstance(d, str)
+        )
     return onnx.load(path), dict(zip(names, values, strict=True))
 
 
-def difference(
-    model: keras.Model, folder: Path, images: np.ndarray, **options: Any
-) -> float:
+def difference(model: keras.Model, folder: Path, images: np.ndarray, **options: Any) -> float:
     """Largest difference of any output to the model's, in standard deviations of that output."""
     _, actual = written(model, folder, images, **options)
     expected = answers(model, output_names(model), images)

@@ -122,9 +122,9 @@ except KeyboardInterrupt:
 
 
 def test_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path / "m.onnx")])
+    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path / "m.tflite")])
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".m.onnx.*/*convert_child.log")):
+    while not list(tmp_path.glob(".m.tflite.*/*convert_child.log")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
