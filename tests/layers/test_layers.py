@@ -24,6 +24,24 @@ LAYERS = {
         lambda **kw: layers.TokenEmbedding((2, 3), dist_token=True, reg_tokens=2, **kw),
         (2, 2, 3, 12),
     ),
+    "standardized-conv": (
+        lambda **kw: layers.StandardizedConv2D(6, 3, 2, form="deviation", **kw),
+        (2, 7, 8, 4),
+    ),
+    "group-norm": (lambda **kw: layers.GroupNorm(3, 1e-6, **kw), (2, 4, 5, 6)),
+    "resnet-stem": (
+        lambda **kw: layers.ResNetStem(32, True, "same", "same", **kw),
+        (2, 17, 20, 3),
+    ),
+    "bottleneck": (
+        lambda **kw: layers.Bottleneck(128, 2, projection=True, drop_path_rate=0.1, **kw),
+        (2, 5, 6, 32),
+    ),
+    "bottleneck-post": (
+        lambda **kw: layers.Bottleneck(128, 2, False, True, "same", 1e-6, 1e-5, "deviation", **kw),
+        (2, 5, 6, 32),
+    ),
+    "map-pool": (lambda **kw: layers.MapPool("avgmax", **kw), (2, 4, 5, 6)),
     "preprocess": (
         lambda **kw: layers.Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3, crop_pct=0.9, **kw),
         (2, 11, 13, 3),
