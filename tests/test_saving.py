@@ -263,7 +263,8 @@ def change_config(folder: Path, **changes: object) -> None:
     ("arguments", "model_type", "architecture"),
     [
         ({}, "vit", "ViTForImageClassification"),
-        ({"num_classes": 0}, "vit", "ViTModel"),
+        ({"num_classes": 0}, "vit", "ViTForImageClassification"),
+        ({"num_classes": 0, "representation_size": 7}, "vit", "ViTModel"),
         ({"name": DISTILLED}, "deit", "DeiTForImageClassificationWithTeacher"),
     ],
 )

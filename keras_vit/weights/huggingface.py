@@ -21,11 +21,14 @@ SETTINGS = {"norm_eps": "layer_norm_eps", "act": "hidden_act"}
 
 
 def vit_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
-    """Of a ViTForImageClassification, or without classes of a ViTModel."""
-    pooler = {}
+    """Of a ViTForImageClassification; with a pre-training head, of a ViTModel and its pooler.
+
+    Without classes, the former gives the features as its logits.
+    """
+    name, pooler = "ViTForImageClassification", {}
     if arguments["representation_size"]:
         pooler = {"pooler_output_size": arguments["representation_size"], "pooler_act": "tanh"}
-    name = "ViTForImageClassification" if arguments["num_classes"] else "ViTModel"
+        name = "ViTModel"
     return {"model_type": "vit", "architectures": [name], **_config(arguments, labels), **pooler}
 
 

@@ -17,6 +17,7 @@ import keras_vit
 SMALL = {"image_size": 32, "patch_size": 8, "embed_dim": 48, "num_heads": 3, "depth": 2}
 CASES = {
     "vit": ("vit_tiny_patch16_224", {"num_classes": 5}),
+    "vit-features": ("vit_tiny_patch16_224", {"num_classes": 0}),
     "vit-pooler": ("vit_tiny_patch16_224", {"num_classes": 0, "representation_size": 40}),
     "vit-tanh": ("vit_tiny_patch16_224", {"num_classes": 5, "qkv_bias": False}),
     "deit-distilled": ("deit_tiny_distilled_patch16_224", {"num_classes": 5}),

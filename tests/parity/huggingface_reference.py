@@ -27,6 +27,11 @@ SMALL = {
 }
 CASES = {
     "vit": (transformers.ViTForImageClassification, transformers.ViTConfig, {}),
+    "vit-features": (
+        transformers.ViTForImageClassification,
+        transformers.ViTConfig,
+        {"num_labels": 0},
+    ),
     # As google/vit-base-patch16-224-in21k: no classifier, and the pre-training head's dense layer.
     "vit-pooler": (transformers.ViTModel, transformers.ViTConfig, {"pooler_output_size": 40}),
     "vit-tanh": (
@@ -64,7 +69,7 @@ def compute(model: torch.nn.Module, images: np.ndarray) -> np.ndarray:
 def make(folder: Path) -> None:
     images = np.random.default_rng(0).normal(0, 1, (2, 32, 32, 3)).astype(np.float32)
     for case, (model_class, config_class, arguments) in CASES.items():
-        model = model_class(config_class(**SMALL, **arguments)).eval()
+        model = model_class(config_class(**SMALL | arguments)).eval()
         exaggerate(model)
         model.save_pretrained(folder / case)
         save_file(model.state_dict(), folder / f"{case}-v5.safetensors")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.parity
 
 HERE = Path(__file__).parent
 TOLERANCE = 2e-5  # of the standard deviation of the outputs
-CASES = ("vit", "vit-pooler", "vit-tanh", "deit-distilled")
+CASES = ("vit", "vit-features", "vit-pooler", "vit-tanh", "deit-distilled")
 
 
 def run(script: str, *arguments: str, **environment: str) -> str:
