@@ -7,7 +7,7 @@ The layers of a model, each of which can be a feature (`model.get_layer(NAME).ou
   but the first halves height and width. R+ViT-Ti has none;
 * `patch_embed`, `embedding`, `blocks_0` ... `norm`, `pool`, `head`: the Transformer's.
 
-With `stem=` a model of the caller's, that model is the layer `stem`, and there are no stages.
+With `stem=` a model of the caller's, its layers under their own names stand in the place of those two.
 """
 
 from collections.abc import Mapping
@@ -53,8 +53,8 @@ def hybrid(
         patch_size: (height, width) of a patch, in pixels of the feature map.
         stem: a Functional Keras model from images to a feature map (batch, height, width, channels), in
             place of the stem and the stages, such as
-            `keras.Model(bit.input, bit.get_layer("stages_2_blocks_5").output)`. Its layers are used
-            as they are, weights and all. What a configuration holds of it is its own configuration,
+            `keras.Model(bit.input, bit.get_layer("stages_2_blocks_5").output)`. Its layers are
+            copied, weights and all. What a configuration holds of it is its own configuration,
             from which a new one is made.
         image_size, in_chans, embed_dim, pre_norm, weight_init, dynamic_image_size, dtype: as in
             `vision_transformer`.
@@ -65,6 +65,7 @@ def hybrid(
     """
     size = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
+    x, shape = images, (None, *image_size, in_chans)
     if stem is None:
         conv = {
             "padding": padding,
@@ -74,24 +75,24 @@ def hybrid(
             "weight_init": weight_init,
             "dtype": dtype,
         }
-        backbone: list[keras.layers.Layer] = [
-            ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **conv, name="stem"),
-            *blocks(layers, channels, False, 0.0, conv),
-        ]
+        backbone = ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **conv, name="stem")
+        for layer in (backbone, *blocks(layers, channels, False, 0.0, conv)):
+            x, shape = layer(x), layer.compute_output_shape(shape)
     else:
-        backbone = [_as_layer(stem, (*size, in_chans))]
+        model = _functional(stem, (*size, in_chans))
+        x, shape = _inlined(model, images), model.compute_output_shape(shape)
     patch_embed = PatchEmbedding(
         embed_dim, patch_size, not pre_norm, weight_init, dtype=dtype, name="patch_embed"
     )
-    x, shape = images, (None, *image_size, in_chans)
-    for layer in (*backbone, patch_embed):
-        x, shape = layer(x), layer.compute_output_shape(shape)
+    x, shape = patch_embed(x), patch_embed.compute_output_shape(shape)
     common = {"pre_norm": pre_norm, "weight_init": weight_init, "dtype": dtype}
     return images, transformer(x, shape[1:3], **common, **rest)
 
 
-def _as_layer(stem: keras.Model | Mapping[str, Any], shape: tuple[int | None, ...]) -> keras.Model:
-    """The caller's model, or one made from its configuration, as a layer `stem` with its weights."""
+def _functional(
+    stem: keras.Model | Mapping[str, Any], shape: tuple[int | None, ...]
+) -> keras.Model:
+    """The caller's model, or one made from its configuration, that takes images of `shape`."""
     model: Any = stem
     if isinstance(stem, Mapping):
         model = keras.saving.deserialize_keras_object(dict(stem))
@@ -101,13 +102,21 @@ def _as_layer(stem: keras.Model | Mapping[str, Any], shape: tuple[int | None, ..
             "stem must be a Functional Keras model from one batch of images to one feature map "
             f"(batch, height, width, channels). Received: {stem!r}"
         )
-    if any(
-        known not in (None, given)
-        for known, given in zip(model.input.shape[1:], shape, strict=True)
-    ):
+    taken = tuple(model.input.shape[1:])
+    if any(known not in (None, given) for known, given in zip(taken, shape, strict=True)):
         raise ValueError(
-            f"stem takes images of {model.input.shape[1:]}, but the model is built for {shape}: give it "
+            f"stem takes images of {taken}, but the model is built for {shape}: give it "
             "the stem's image_size and in_chans, or a stem with dynamic_image_size=True"
         )
-    # A model of its own, under a name that is always the same, and of a plain class; the layers are shared.
-    return keras.Model(model.input, model.output, name="stem")
+    return model
+
+
+def _inlined(model: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
+    """The map that copies of a Functional model's layers give for other images, weights and all.
+
+    As a layer of its own, or with layers that are in two graphs, `get_layer(...).output` would be of the
+    caller's graph.
+    """
+    copy = keras.models.clone_model(model, images)
+    copy.set_weights(model.get_weights())
+    return copy.output
