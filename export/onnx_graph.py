@@ -135,13 +135,12 @@ class Graph:
         rule = self.rules.get(type(layer))
         if rule is None or getattr(layer, "quantization_mode", None):
             raise NoRule(f"no rule for {kind}, layer {layer.name!r}")
-        if kwargs.pop("training", None):
-            raise NoRule(f"no rule for layer {layer.name!r} in training mode")
         if type(layer) not in self.casting:
             for value in keras.tree.flatten([args, kwargs]):
                 if isinstance(value, Value) and value.dtype != "float32":
                     raise NoRule(f"no rule for {kind} of {value.dtype}, layer {layer.name!r}")
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        # A model that is called with training=False calls its layers so, whatever the graph says.
+        kwargs = {k: value for k, value in kwargs.items() if k != "training" and value is not None}
         try:
             inspect.signature(rule).bind(self, layer, *args, **kwargs)
         except TypeError:

@@ -75,7 +75,12 @@ def _softmax(graph: Graph, operation: Any, x: Value) -> Value:
 
 
 def _reshape(graph: Graph, operation: Any, x: Value) -> Value:
-    return reshape(graph, x, tuple(operation.compute_output_spec(_symbol(x)).shape))
+    """What -1 stands for may not be the batch."""
+    sides = operation.newshape
+    if not all(isinstance(side, int) and side for side in sides):
+        raise NoRule(f"no rule for a reshape to {sides}, {operation.name!r}")
+    shape = operation.compute_output_spec(_symbol(x)).shape
+    return graph.node("Reshape", graph.channels_last(x), np.array(sides, np.int64), shape=shape)
 
 
 def _transpose(graph: Graph, operation: Any, x: Value) -> Value:

@@ -108,8 +108,8 @@ def _in_order(calls: Sequence[_Call], done: Mapping[Any, Any]) -> Iterator[_Call
 
 def _draw(graph: Graph, layer: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(layer, keras.Model):
-        if any(kwargs.get(name) is not None for name in ("training", "mask") if kwargs.get(name)):
-            raise NoRule(f"no rule for a model in training mode, {layer.name!r}")
+        if kwargs.get("mask") is not None:
+            raise NoRule(f"no rule for a model called with a mask, {layer.name!r}")
         with graph.scope(layer.name):
             return draw_model(graph, layer, keras.tree.flatten(args))
     if isinstance(layer, keras.layers.Layer):

@@ -1,11 +1,14 @@
 """One small model, exported once in each format, for all tests of the exports."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for the helpers beside the tests
 
 LABELS = ("ant", "bee", "cow", "dog", "eel")
 FILES = {"savedmodel": "flowers", "tflite": "flowers.tflite", "onnx": "flowers.onnx"}
