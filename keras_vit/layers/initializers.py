@@ -119,7 +119,7 @@ class WeightInit(keras.initializers.Initializer):
     """The initial value of one weight.
 
     Args:
-        scheme: `"timm"`, `"jax"`, or of BiT `"timm_resnetv2"` or `"bit"`.
+        scheme: `"timm"`, `"jax"`, of CvT `"cvt"`, or of BiT `"timm_resnetv2"` or `"bit"`.
         role: what the weight is: `"kernel"`, `"qkv"`, `"mlp_bias"`, `"patch"`, `"pos_embed"`, `"token"`,
             `"dist_token"`, `"head"`, `"conv"` (a standardised convolution's kernel) or `"last_norm"` (the
             scale that ends a residual branch).
