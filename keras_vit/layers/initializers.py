@@ -121,7 +121,7 @@ class WeightInit(keras.initializers.Initializer):
     Args:
         scheme: `"timm"`, `"jax"`, of CvT `"cvt"`, or of BiT `"timm_resnetv2"` or `"bit"`.
         role: what the weight is: `"kernel"`, `"qkv"`, `"mlp_bias"`, `"patch"`, `"pos_embed"`, `"token"`,
-            `"dist_token"`, `"head"`, `"conv"` (a standardised convolution's kernel) or `"last_norm"` (the
+            `"dist_token"`, `"head"`, `"depthwise"`, `"conv"` (a standardised kernel) or `"last_norm"` (the
             scale that ends a residual branch).
     """
 
