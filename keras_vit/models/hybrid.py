@@ -65,7 +65,8 @@ def hybrid(
     """
     size = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
-    x, shape = images, (None, *image_size, in_chans)
+    x: keras.KerasTensor = images
+    shape: tuple[int | None, ...] = (None, *image_size, in_chans)
     if stem is None:
         conv = {
             "padding": padding,
@@ -75,8 +76,11 @@ def hybrid(
             "weight_init": weight_init,
             "dtype": dtype,
         }
-        backbone = ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **conv, name="stem")
-        for layer in (backbone, *blocks(layers, channels, False, 0.0, conv)):
+        backbone: list[keras.layers.Layer] = [
+            ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **conv, name="stem"),
+            *blocks(layers, channels, False, 0.0, conv),
+        ]
+        for layer in backbone:
             x, shape = layer(x), layer.compute_output_shape(shape)
     else:
         model = _functional(stem, (*size, in_chans))
