@@ -83,7 +83,7 @@ class ModelCard:
         paper: URL.
         aliases: other names that `info` takes for this one.
         builder: `"module:function"` that draws the graph. name_map: module with the tensor names.
-        numerics: whose arithmetic is the default: `"timm"` or `"source"`, the code of the authors.
+        numerics: whose arithmetic is the default: `"source"`, the code of the authors, or `"timm"`.
         arguments: the builder's keyword arguments under the default numerics, and `patch_resize`, which
             `load` alone needs.
         preprocessing: how the checkpoint wants its images.

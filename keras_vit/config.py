@@ -68,7 +68,7 @@ class ModelConfig:
         family: the catalogue's family, such as `"vit"`.
         arguments: the keyword arguments of the family's builder.
         preprocessing: what the checkpoint wants.
-        numerics: `"timm"` or `"source"`: whose arithmetic the model follows.
+        numerics: `"timm"`, `"source"` or `"huggingface"`: whose arithmetic the model follows.
         labels: one name a class, in the order of the logits, or None.
         weights: where the weights came from, or None for a fresh initialisation.
     """

@@ -20,7 +20,7 @@ from keras_vit.cli.output import file_size, json_option, print_json, working
 )
 @model_options
 @labels_option
-@click.option("--numerics", metavar="timm|source", help="Whose arithmetic the model follows.")
+@click.option("--numerics", metavar="WHOSE", help="Whose arithmetic: timm, source, huggingface.")
 @click.option("--source", metavar="NAME", help="Whose tensor names the checkpoint has.")
 @click.option(
     "--checkpoint-key", metavar="NAME", help="Entry of a torch training checkpoint: model_ema."

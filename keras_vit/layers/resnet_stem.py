@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from keras_vit.layers.group_norm import GroupNorm
-from keras_vit.layers.standardized_conv import StandardizedConv2D, pad_sides, strided
+from keras_vit.layers.standardized_conv import StandardizedConv2D, strided
+from keras_vit.layers.windows import pad_sides
 
 POOL_PADDINGS = ("zero", "same")
 

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.initializers import WeightInit
+from keras_vit.layers.windows import pad_sides
 
 FORMS = ("variance", "deviation")
 PADDINGS = ("symmetric", "same")
@@ -92,11 +93,6 @@ class StandardizedConv2D(keras.layers.Layer):
             "form": self.form,
             "weight_init": self.weight_init,
         }
-
-
-def pad_sides(x: Any, width: int) -> Any:
-    """`(batch, height, width, channels)` with `width` zeros on each of the four sides."""
-    return ops.pad(x, ((0, 0), (width, width), (width, width), (0, 0)))
 
 
 def strided(length: int | None, strides: int) -> int | None:

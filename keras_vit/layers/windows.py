@@ -5,13 +5,11 @@ from typing import Any
 from keras import ops
 
 
-def pad_sides(x: Any, padding: int, value: float = 0.0) -> Any:
-    """`x` (batch, height, width, channels) with `padding` rows and columns of `value` on each side."""
+def pad_sides(x: Any, padding: int) -> Any:
+    """`x` (batch, height, width, channels) with `padding` rows and columns of zeros on each side."""
     if not padding:
         return x
-    return ops.pad(
-        x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=value
-    )
+    return ops.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
 
 def padded_shape(shape: tuple[int | None, ...], padding: int) -> tuple[int | None, ...]:

@@ -15,7 +15,8 @@ from keras_vit.errors import UsageError
 from keras_vit.models.model import VisionModel
 from keras_vit.weights.report import LoadReport
 
-_ALIASES = {"img_size": "image_size"}  # timm's name, Keras' name
+# timm's name, or Keras', for ours.
+_ALIASES = {"img_size": "image_size", "activation": "act"}
 _PAIRS = ("image_size", "patch_size")
 
 

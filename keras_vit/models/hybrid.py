@@ -66,7 +66,7 @@ def hybrid(
     size = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
     x: keras.KerasTensor = images
-    shape: tuple[int | None, ...] = (None, *image_size, in_chans)
+    shape: tuple[Any, ...] = (None, *image_size, in_chans)
     if stem is None:
         conv = {
             "padding": padding,
@@ -90,7 +90,8 @@ def hybrid(
     )
     x, shape = patch_embed(x), patch_embed.compute_output_shape(shape)
     common = {"pre_norm": pre_norm, "weight_init": weight_init, "dtype": dtype}
-    return images, transformer(x, shape[1:3], **common, **rest)
+    grid = (shape[1], shape[2])
+    return images, transformer(x, grid, **common, **rest)
 
 
 def _functional(

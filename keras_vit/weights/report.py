@@ -20,7 +20,7 @@ class LoadReport:
         resized: `(name, shape in the file, shape in the model, method)` of those that were resized.
         reinitialised: the model's weights that were not read, such as a new head.
         unused: names in the file that the model has no place for.
-        numerics: whose arithmetic the model follows, `"timm"` or `"source"`.
+        numerics: whose arithmetic the model follows, such as `"timm"`.
         settings: `(argument, value)` of what the checkpoint's own config.json set instead.
     """
 

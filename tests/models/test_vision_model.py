@@ -181,3 +181,7 @@ def test_the_papers_head_starts_at_zero() -> None:
     model = tiny(num_classes=4, numerics="source")
     assert not np.asarray(model.get_layer("head").kernel).any()
     assert model.get_layer("blocks_0").act == "gelu_tanh"
+
+
+def test_keras_name_of_the_activation_is_taken() -> None:
+    assert tiny(activation="gelu_tanh").config.arguments["act"] == "gelu_tanh"
