@@ -64,9 +64,10 @@ def load(
         in_chans: number of image channels; a first kernel for RGB is adapted as timm does it.
         labels: one name a class, or the name of a label set; sets `num_classes`.
         numerics: whose activation, epsilons and resize methods to follow: `"source"`, the code of the
-            authors, or a port's, `"timm"` or for CvT `"huggingface"`. When None, that of the checkpoint's publisher: `"source"` for Google's
-            .npz names, else the catalogue's default, and where a config.json of transformers lies
-            beside the weights, its `layer_norm_eps` and `hidden_act`. `load_report` tells.
+            authors, or a port's, `"timm"` or for CvT `"huggingface"`. When None, that of the
+            checkpoint's publisher: `"source"` for Google's .npz names, else the catalogue's default,
+            and where a config.json of transformers lies beside a ViT's or DeiT's weights, its
+            `layer_norm_eps` and `hidden_act`. `load_report` tells.
         source: the checkpoint's tensor names: `"timm"`, `"npz"`, `"huggingface"` or `"official"`, as the
             family has them; recognised from the file when None.
         checkpoint_key: the entry of a torch training checkpoint to take, such as `"model_ema"`; None
