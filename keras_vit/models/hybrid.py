@@ -66,7 +66,7 @@ def hybrid(
     size = (None, None) if dynamic_image_size else image_size
     images = keras.Input((*size, in_chans), name="images", dtype="float32")
     x: keras.KerasTensor = images
-    shape: tuple[Any, ...] = (None, *image_size, in_chans)
+    shape: tuple[int | None, ...] = (None, *image_size, in_chans)
     if stem is None:
         conv = {
             "padding": padding,
@@ -90,7 +90,7 @@ def hybrid(
     )
     x, shape = patch_embed(x), patch_embed.compute_output_shape(shape)
     common = {"pre_norm": pre_norm, "weight_init": weight_init, "dtype": dtype}
-    grid = (shape[1], shape[2])
+    grid: Any = shape[1:3]  # known, since the image size is
     return images, transformer(x, grid, **common, **rest)
 
 
