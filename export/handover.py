@@ -14,6 +14,7 @@ import keras
 
 from keras_vit.errors import UsageError
 from keras_vit.export.child import ReloadError, first_line
+from keras_vit.export.interface import output_of
 
 _CONFIG = "config.json"  # inside the .keras archive
 
@@ -25,7 +26,7 @@ def save(model: keras.Model, path: Path) -> None:
         ReloadError: a layer that cannot describe itself.
     """
     try:
-        keras.Model(model.inputs, model.output, name=model.name).save(path)
+        keras.Model(model.inputs, output_of(model), name=model.name).save(path)
     except OSError:
         raise
     except Exception as error:

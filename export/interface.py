@@ -37,6 +37,15 @@ def image_shape(model: Any) -> tuple[int | None, int | None, int]:
     return shape[1], shape[2], shape[3]
 
 
+def output_of(model: Any) -> Any:
+    """A model's symbolic output; a Sequential has no `output` before it is called in another model."""
+    try:
+        return model.output
+    except AttributeError:
+        outputs = model.outputs
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
 def output_names(model: Any) -> tuple[str, ...]:
     """The names of a model's outputs: its own where it gives a dict or several tensors.
 
@@ -45,8 +54,9 @@ def output_names(model: Any) -> tuple[str, ...]:
     Raises:
         UsageError: two outputs of one name.
     """
-    if isinstance(model.output, Mapping):
-        return tuple(model.output)
+    output = output_of(model)
+    if isinstance(output, Mapping):
+        return tuple(output)
     if len(model.outputs) == 1:
         config = configuration(model)
         features = config is not None and not config.arguments.get("num_classes", 1)

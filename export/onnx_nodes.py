@@ -6,6 +6,7 @@ from typing import Any
 import onnx
 
 from keras_vit.export.onnx_graph import Graph, Node, Value, Weight
+from keras_vit.export.onnx_tokens import pick_early
 
 
 def node_protos(
@@ -17,6 +18,7 @@ def node_protos(
         outputs: of the graph. names: what they are called in the file.
     """
     nodes = needed(graph.nodes, outputs)
+    nodes = pick_early(nodes, {value.name for value in outputs}, graph.is_constant)
     made = {value.name for node in nodes for value in node.outputs}
     renamed: dict[str, str] = {}
     copies = []

@@ -15,7 +15,7 @@ import onnx
 
 from keras_vit import __version__
 from keras_vit.export import onnx_rules_keras, onnx_rules_ours
-from keras_vit.export.interface import named
+from keras_vit.export.interface import named, output_of
 from keras_vit.export.onnx_file import write_file
 from keras_vit.export.onnx_graph import BATCH, Graph, Value
 from keras_vit.export.onnx_nodes import node_protos
@@ -59,7 +59,7 @@ def write(
         if part is not None:
             values = draw_model(graph, part, values)
     # Flat values come in the order of the sorted keys where the model gives a dict.
-    by_name = named(keras.tree.pack_sequence_as(model.output, values), outputs)
+    by_name = named(keras.tree.pack_sequence_as(output_of(model), values), outputs)
     values = [graph.channels_last(by_name[name]) for name in outputs]
     nodes, weights = node_protos(graph, values, outputs)
     opset = onnx.helper.make_opsetid("", options.opset)

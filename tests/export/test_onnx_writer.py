@@ -195,6 +195,15 @@ def test_file_is_its_weights(tmp_path: Path) -> None:
     assert (tmp_path / "written.onnx").stat().st_size <= 1.01 * weights
 
 
+def test_last_block_computes_the_class_token_alone(models: Any, tmp_path: Path) -> None:
+    """Its projection and MLP are products of vectors; where all tokens are given, of tokens."""
+    for name, rank in (("vit", 2), ("mean", 3), ("all tokens", 3)):
+        proto, _ = written(models(name), tmp_path, images_for(models(name)))
+        inferred = onnx.shape_inference.infer_shapes(proto)
+        (hidden,) = [v for v in inferred.graph.value_info if v.name == "blocks_1/mlp/fc1/Gelu"]
+        assert len(hidden.type.tensor_type.shape.dim) == rank
+
+
 def test_one_convolution_for_conv_and_norm(models: Any, tmp_path: Path) -> None:
     """CvT: three stems, and three projections a block, all BatchNorm folded."""
     proto, _ = written(models("cvt"), tmp_path, images_for(models("cvt")))
@@ -296,7 +305,7 @@ def test_layer_without_a_rule_goes_through_tf2onnx(layout: str, tmp_path: Path) 
 
 
 def test_operator_that_tf2onnx_cannot_write(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="operator\" cannot be written: no rule for Separable"):
+    with pytest.raises(ExportError, match='operator" cannot be written: no rule for Separable'):
         export_model(unknown(), tmp_path / "m.onnx", opset=23, attention="operator")
     assert list(tmp_path.iterdir()) == []
 
@@ -341,6 +350,19 @@ def test_weights_beside_the_file(model: Any, tmp_path: Path) -> None:
     assert data % 4 == 0 and data >= report.weight_bytes - 20_000
     assert report.relative_difference <= TOLERANCE
     assert keras_vit.export.check(tmp_path / "m.onnx", against=model).passed
+
+
+@pytest.mark.slow
+def test_more_weights_than_one_file_holds(tmp_path: Path) -> None:
+    """Two layers of 1.1 GB in all, beside a file whose limit is a gigabyte."""
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.Dense(16_384, activation="relu")(keras.layers.Flatten()(images))
+    model = keras.Model(images, keras.layers.Dense(16_384)(x))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(onnx_file, "MAX_INLINE", 1_000_000_000)
+        report = export_model(model, tmp_path / "m.onnx")
+    assert report.verified and len(report.files) == 3
+    assert (tmp_path / "m.onnx").stat().st_size < 10_000
 
 
 @pytest.mark.usefixtures("large")
