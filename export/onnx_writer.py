@@ -4,7 +4,6 @@ A rule for each class of layer draws ONNX' own operators (`onnx_rules_*.py`); a 
 no rule is left to `onnx_fallback`.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,19 +86,9 @@ def write(
             Tensor(name, value.shape, value.dtype).to_dict()
             for name, value in zip(outputs, values, strict=True)
         ],
-        "weight_bytes": weight_bytes(model),
+        "weight_bytes": sum(weight.bytes for weight in weights),
         "versions": {"keras": keras.__version__, "onnx": onnx.__version__},
     }
-
-
-def weight_bytes(model: keras.Model) -> int:
-    """Bytes of a model's weights in float32; LoRA's factors are merged into theirs."""
-    kept = [weight for weight in model.weights if not _is_lora(weight.path)]
-    return 4 * sum(math.prod(weight.shape) for weight in kept)
-
-
-def _is_lora(path: str) -> bool:
-    return path.rsplit("/", 1)[-1].startswith("lora_")
 
 
 def _value_info(name: str, shape: Sequence[int | None], dtype: str) -> onnx.ValueInfoProto:

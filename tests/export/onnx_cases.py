@@ -37,7 +37,7 @@ def exaggerate(model: keras.Model) -> keras.Model:
     rng = np.random.default_rng(3)
     for weight in model.weights:
         value = keras.ops.convert_to_numpy(weight)
-        value = value + 0.2 * rng.normal(size=value.shape)
+        value = value + 0.1 * rng.normal(size=value.shape)
         weight.assign(np.abs(value) + 0.1 if "variance" in weight.path else value)
     return model
 
