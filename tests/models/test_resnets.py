@@ -30,6 +30,10 @@ SMALL = {
     },
 }
 both = pytest.mark.parametrize("family", ["bit", "hybrid"])
+# The same layers are trained in either; a hybrid's graph takes half a minute to trace.
+both_one_slow = pytest.mark.parametrize(
+    "family", ["bit", pytest.param("hybrid", marks=pytest.mark.slow)]
+)
 
 
 def small(family: str, **arguments: Any) -> VisionModel:
@@ -213,7 +217,7 @@ def test_other_libraries_have_no_names_for_it(stemmed: VisionModel, tmp_path: Pa
 # Training, precision, files
 
 
-@both
+@both_one_slow
 def test_a_fit_lowers_the_loss(family: str) -> None:
     keras.utils.set_random_seed(0)
     model = small(family, num_classes=2, layers=[1])
@@ -238,7 +242,7 @@ def test_mixed_precision_stays_near_float32(family: str, policy: str) -> None:
     assert np.abs(found - expected).max() < 0.1 * expected.std() + 0.02
 
 
-@both
+@both_one_slow
 def test_mixed_precision_fits_without_nan(family: str) -> None:
     model = small(family, layers=[1], dtype="mixed_bfloat16")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -255,7 +259,7 @@ np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
 """
 
 
-@both
+@both_one_slow
 def test_reloads_in_a_fresh_process(family: str, tmp_path: Path) -> None:
     model = small(family)
     model.save(tmp_path / "model.keras")
