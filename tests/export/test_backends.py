@@ -1,4 +1,4 @@
-"""Exports from Keras on JAX and on PyTorch: the same files, by the TensorFlow child."""
+"""Exports from Keras on JAX and on PyTorch: the same files; by the TensorFlow child, but for ONNX."""
 
 import json
 import os
