@@ -13,7 +13,13 @@ import numpy as np
 import onnx
 
 from keras_vit import __version__
-from keras_vit.export import onnx_rules_keras, onnx_rules_ours
+from keras_vit.export import (
+    onnx_rules_cvt,
+    onnx_rules_images,
+    onnx_rules_keras,
+    onnx_rules_resnet,
+    onnx_rules_vit,
+)
 from keras_vit.export.interface import named, output_of
 from keras_vit.export.onnx_file import write_file
 from keras_vit.export.onnx_graph import BATCH, Graph, Value
@@ -23,8 +29,14 @@ from keras_vit.export.onnx_walk import draw_model
 from keras_vit.export.report import Tensor
 from keras_vit.export.sidecar import to_properties
 
-RULES = {**onnx_rules_keras.RULES, **onnx_rules_ours.RULES}
-CASTING = onnx_rules_keras.CASTING | onnx_rules_ours.CASTING
+RULES = {
+    **onnx_rules_keras.RULES,
+    **onnx_rules_vit.RULES,
+    **onnx_rules_resnet.RULES,
+    **onnx_rules_cvt.RULES,
+    **onnx_rules_images.RULES,
+}
+CASTING = onnx_rules_keras.CASTING | onnx_rules_images.CASTING
 
 
 def write(
