@@ -117,7 +117,7 @@ def _averages(graph: Graph, layer: Any, x: Value) -> Value:
 
 def conv_attention(graph: Graph, layer: Any, x: Any, return_attention_scores: bool = False) -> Any:
     """CvT's attention: queries, keys and values of a map, by convolutions and products."""
-    grid, prefix = grid_and_prefix_values(x)
+    grid, prefix = grid_and_prefix(x)
     heads, size = layer.num_heads, layer.head_dim
     width = heads * size
     factors = {"q": lambda: np.full(width, layer.scale, np.float32)}
@@ -142,11 +142,6 @@ def conv_attention(graph: Graph, layer: Any, x: Any, return_attention_scores: bo
     return (mixed, scores) if return_attention_scores else mixed
 
 
-def grid_and_prefix_values(x: Any) -> tuple[Value, list[Value]]:
-    """The map, and a list of the class token if there is one."""
-    return (x, []) if isinstance(x, Value) else grid_and_prefix(x)
-
-
 def join(graph: Graph, grid: Value, prefix: list[Value]) -> Value:
     """Class token, if any, and pixels: (batch, tokens, channels)."""
     names = [value.name for value in (grid, *prefix)]
@@ -158,7 +153,7 @@ def join(graph: Graph, grid: Value, prefix: list[Value]) -> Value:
 
 def conv_block(graph: Graph, layer: Any, x: Any, return_attention_scores: bool = False) -> Any:
     """CvT's block, on tokens; its attention sees them as a map."""
-    grid, prefix = grid_and_prefix_values(x)
+    grid, prefix = grid_and_prefix(x)
     tokens = join(graph, grid, prefix)
     inputs = _split(graph, graph.layer(layer.norm1, tokens), grid, prefix)
     mixed = graph.layer(layer.attn, inputs, return_attention_scores=return_attention_scores or None)

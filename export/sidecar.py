@@ -18,6 +18,7 @@ from keras_vit.config import ModelConfig, Preprocessing
 from keras_vit.errors import ExportError
 from keras_vit.export.report import ExportReport
 from keras_vit.export.staging import data_path, sidecar_path
+from keras_vit.weights.checksum import file_sha256
 
 SCHEMA = 1
 """Of the JSON; a reader refuses a newer one."""
@@ -137,15 +138,10 @@ def sha256(path: Path) -> str:
     """Of a file; of several: of their names and hashes, in the order of the names."""
     files = list(files_of(path))
     if files == [path]:
-        return _hash(path)
+        return file_sha256(path)
     root = path if path.is_dir() else path.parent
-    lines = [f"{file.relative_to(root).as_posix()} {_hash(file)}" for file in files]
+    lines = [f"{file.relative_to(root).as_posix()} {file_sha256(file)}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size_of(path: Path) -> int:

@@ -46,11 +46,10 @@ def count_macs(model: keras.Model) -> int:
 @functools.singledispatch
 def _macs(layer: keras.layers.Layer) -> int:
     """Each kernel once an output position: right for any layer that keeps its grid or sequence inside."""
-    kernels = [weight for weight in layer.weights if weight.name == "kernel"]
-    matrices = [weight for weight in layer.weights if len(weight.shape) > 1]
-    if len(kernels) < len(matrices):
+    if any(len(weight.shape) > 1 and weight.name != "kernel" for weight in layer.weights):
         raise UsageError(f"count_macs has no rule for {type(layer).__name__} ({layer.path})")
-    return _positions(layer) * sum(math.prod(kernel.shape) for kernel in kernels) if kernels else 0
+    kernels = _kernels(layer)
+    return _positions(layer) * kernels if kernels else 0
 
 
 @_macs.register(keras.Model)
@@ -75,16 +74,15 @@ def _macs_of_attention(layer: Attention | TransformerBlock) -> int:
 def _macs_of_stem(layer: ResNetStem) -> int:
     """The convolution gives more pixels than the pooling leaves."""
     pixels = _pixels(layer, layer.conv.compute_output_shape(layer.input.shape))
-    return pixels * math.prod(layer.conv.kernel.shape)
+    return pixels * _kernels(layer.conv)
 
 
 @_macs.register(Bottleneck)
 def _macs_of_bottleneck(layer: Bottleneck) -> int:
     """The first convolution works at the input's size, the others give the output's."""
-    inside, outside = math.prod(layer.input.shape[1:-1]), _positions(layer)
-    kernels = [weight for weight in layer.weights if weight.name == "kernel"]
-    first = math.prod(layer.conv1.kernel.shape)
-    return inside * first + outside * (sum(math.prod(k.shape) for k in kernels) - first)
+    first = _kernels(layer.conv1)
+    inside = _pixels(layer, layer.input.shape)
+    return inside * first + _positions(layer) * (_kernels(layer) - first)
 
 
 @_macs.register(ConvEmbedding)

@@ -99,24 +99,18 @@ class Attention(keras.layers.Layer):
         )
         if self.norms:
             query, key = self.norms[0](query), self.norms[1](key)
-        fused = keras.backend.backend() == "torch" and not (training and self.attn_drop.rate)
-        if fused and not return_attention_scores:
-            # torch's kernel, which accumulates in float32. On the other backends this operation is
-            # slower than the lines of `_attend` (benchmarks/README.md, "Attention").
-            mixed, scores = ops.dot_product_attention(query, key, value), None
-        else:
-            mixed, scores = self._attend(query, key, value, training)
+        mixed, scores = attend(
+            query,
+            key,
+            value,
+            self.head_dim**-0.5,
+            self.attn_drop,
+            training=training,
+            with_scores=return_attention_scores,
+        )
         mixed = self.proj(ops.reshape(mixed, (batch, tokens, dim)))
         mixed = dropped(self.proj_drop, mixed, training)
         return (mixed, scores) if return_attention_scores else mixed
-
-    def _attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
-        """Queries, keys, values `(batch, tokens, heads, head_dim)` to mixed values and the softmax."""
-        query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
-        logits = ops.matmul(query * self.head_dim**-0.5, ops.swapaxes(key, -2, -1))
-        scores = ops.softmax(ops.cast(logits, "float32"), axis=-1)
-        weights = dropped(self.attn_drop, ops.cast(scores, value.dtype), training)
-        return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3)), scores
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
@@ -142,3 +136,37 @@ class Attention(keras.layers.Layer):
             "weight_init": self.weight_init,
             **dtype_config(self),
         }
+
+
+def attend(
+    query: Any,
+    key: Any,
+    value: Any,
+    scale: float,
+    dropout: keras.layers.Dropout,
+    *,
+    training: bool | None,
+    with_scores: bool,
+) -> tuple[Any, Any]:
+    """Scaled dot-product attention (arXiv:1706.03762), its softmax in float32.
+
+    Args:
+        query: `(batch, queries, heads, head_dim)`. key, value: `(batch, keys, heads, head_dim)`.
+        scale: of the scores, before the softmax.
+        dropout: of the attention weights.
+        with_scores: whether the softmax is wanted.
+
+    Returns:
+        The mixed values, shaped like the queries, and the softmax `(batch, heads, queries, keys)` before
+        its dropout; None where it was not wanted and the backend did without.
+    """
+    fused = keras.backend.backend() == "torch" and not (training and dropout.rate)
+    if fused and not with_scores:
+        # torch's kernel, which accumulates in float32. On the other backends this operation is slower
+        # than the lines below (benchmarks/README.md, "Attention").
+        return ops.dot_product_attention(query, key, value, scale=scale), None
+    query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
+    logits = ops.matmul(query * scale, ops.swapaxes(key, -2, -1))
+    scores = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    weights = dropped(dropout, ops.cast(scores, value.dtype), training)
+    return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3)), scores

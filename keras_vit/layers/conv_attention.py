@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vit.layers.attention import attend
 from keras_vit.layers.composite import dtype_config, part_policy
 from keras_vit.layers.conv_projection import ConvProjection
 from keras_vit.layers.drop_path import dropped
@@ -116,11 +117,15 @@ class ConvAttention(keras.layers.Layer):
         query = self._heads(self.proj_q, self.conv_proj_q(grid, training=training), prefix)
         key = self._heads(self.proj_k, self.conv_proj_k(grid, training=training), prefix)
         value = self._heads(self.proj_v, self.conv_proj_v(grid, training=training), prefix)
-        fused = keras.backend.backend() == "torch" and not (training and self.attn_drop.rate)
-        if fused and not return_attention_scores:  # for why, see `Attention`
-            mixed, scores = ops.dot_product_attention(query, key, value, scale=self.scale), None
-        else:
-            mixed, scores = self._attend(query, key, value, training)
+        mixed, scores = attend(
+            query,
+            key,
+            value,
+            self.scale,
+            self.attn_drop,
+            training=training,
+            with_scores=return_attention_scores,
+        )
         tokens = ops.shape(mixed)[1]
         mixed = self.proj(ops.reshape(mixed, (-1, tokens, self.num_heads * self.head_dim)))
         mixed = dropped(self.proj_drop, mixed, training)
@@ -131,14 +136,6 @@ class ConvAttention(keras.layers.Layer):
         projected = dense(join_tokens(grid, prefix))
         tokens = ops.shape(projected)[1]
         return ops.reshape(projected, (-1, tokens, self.num_heads, self.head_dim))
-
-    def _attend(self, query: Any, key: Any, value: Any, training: bool | None) -> tuple[Any, Any]:
-        """Queries, keys, values `(batch, tokens, heads, head_dim)` to mixed values and the softmax."""
-        query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
-        logits = ops.matmul(query * self.scale, ops.swapaxes(key, -2, -1))
-        scores = ops.softmax(ops.cast(logits, "float32"), axis=-1)
-        weights = dropped(self.attn_drop, ops.cast(scores, value.dtype), training)
-        return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3)), scores
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         grid, prefix = grid_and_prefix(input_shape)

@@ -32,12 +32,7 @@ class TokenPool(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         if self.mode == "token":
             return inputs[:, self.index]
-        patches = inputs[:, self.num_prefix_tokens :]
-        if self.mode == "avg":
-            return ops.mean(patches, axis=1)
-        if self.mode == "max":
-            return ops.max(patches, axis=1)
-        return 0.5 * (ops.mean(patches, axis=1) + ops.max(patches, axis=1))
+        return _pooled(inputs[:, self.num_prefix_tokens :], self.mode, 1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], input_shape[-1])
@@ -68,14 +63,19 @@ class MapPool(keras.layers.Layer):
         self.mode = mode
 
     def call(self, inputs: Any) -> Any:
-        if self.mode == "avg":
-            return ops.mean(inputs, axis=(1, 2))
-        if self.mode == "max":
-            return ops.max(inputs, axis=(1, 2))
-        return 0.5 * (ops.mean(inputs, axis=(1, 2)) + ops.max(inputs, axis=(1, 2)))
+        return _pooled(inputs, self.mode, (1, 2))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mode": self.mode}
+
+
+def _pooled(x: Any, mode: str, axis: int | tuple[int, int]) -> Any:
+    """The mean, the maximum, or the mean of both."""
+    if mode == "avg":
+        return ops.mean(x, axis=axis)
+    if mode == "max":
+        return ops.max(x, axis=axis)
+    return 0.5 * (ops.mean(x, axis=axis) + ops.max(x, axis=axis))

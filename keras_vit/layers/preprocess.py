@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from keras_vit.config import Preprocessing
 from keras_vit.resize import resize_matrix
@@ -51,30 +52,38 @@ class Preprocess(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         height, width = images.shape[1:3]
         images = ops.cast(images, "float32")
-        if not (height, width) == self.spec.resized(height, width) == self.spec.image_size:
-            images = self._resize(images, height, width)
+        for axis, matrix in self.passes(height, width):
+            equation = "hH,bHwc->bhwc" if axis == 1 else "wW,bhWc->bhwc"
+            resized = ops.einsum(equation, ops.cast(matrix, "float32"), images)
+            images = ops.clip(ops.round(resized), 0, 255)
         scale = 1 / (255 * np.array(self.spec.std))
         shift = np.array(self.spec.mean) / np.array(self.spec.std)
         images = images * ops.cast(scale, "float32") - ops.cast(shift, "float32")
         return ops.cast(images, self.compute_dtype)
 
-    def _resize(self, images: Any, height: int, width: int) -> Any:
+    def passes(self, height: int, width: int) -> list[tuple[int, NDArray[np.floating[Any]]]]:
+        """Resize and crop of images of this size: each a product, rounded and clipped, in their order.
+
+        Returns:
+            Pairs of an axis of (batch, height, width, channels) and its matrix (new, old); none where
+            the size is right already.
+        """
         new_height, new_width = self.spec.resized(height, width)
+        if (height, width) == (new_height, new_width) == self.spec.image_size:
+            return []
         rows = self._matrix(height, new_height, self.spec.image_size[0])
         columns = self._matrix(width, new_width, self.spec.image_size[1])
-        passes = [("wW,bhWc->bhwc", columns), ("hH,bHwc->bhwc", rows)]
+        passes = [(2, columns), (1, rows)]
         # Pillow 13 shrinks tall images vertically first (python-pillow/Pillow#9549).
         if height - new_height > 2 * max(0, width - new_width):
             passes.reverse()
-        for equation, matrix in passes:
-            images = ops.clip(ops.round(ops.einsum(equation, matrix, images)), 0, 255)
-        return images
+        return passes
 
-    def _matrix(self, old: int, new: int, kept: int) -> Any:
+    def _matrix(self, old: int, new: int, kept: int) -> NDArray[np.floating[Any]]:
         """The matrix of one axis: a resize from `old` to `new` pixels, `kept` of them cropped."""
         matrix = resize_matrix(old, new, f"{self.spec.interpolation}_antialias")
         start = round((new - kept) / 2)
-        return ops.cast(matrix[start : start + kept], "float32")
+        return matrix[start : start + kept]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self.spec.image_size, input_shape[-1])

@@ -105,7 +105,7 @@ def bit_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> di
     }
 
 
-HUGGING_FACE = Layout(
+HUGGINGFACE = Layout(
     rows=(
         Row("stem/conv/kernel", "bit.embedder.convolution.weight", "first_conv"),
         *torch_blocks("bit.encoder.stages.{}.layers.{}"),
@@ -121,4 +121,4 @@ HUGGING_FACE = Layout(
     config=bit_config,
 )
 
-LAYOUTS = {"timm": TIMM, "npz": NPZ, "huggingface": HUGGING_FACE}
+LAYOUTS = {"timm": TIMM, "npz": NPZ, "huggingface": HUGGINGFACE}
