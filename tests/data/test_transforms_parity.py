@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 
 from keras_vit.config import Preprocessing
 from keras_vit.data import eval_image, normalize
@@ -47,7 +48,7 @@ np.savez(out, **arrays)
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Path]:
-    folder = Path(pytest.importorskip("skimage.data").__file__).parent
+    folder = Path(skimage.data.__file__).parent
     return [folder / name for name in PICTURES]
 
 

@@ -1,16 +1,13 @@
 """CvT computes what Hugging Face's port does, stage by stage, on every backend, and goes back to it."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.parity
 
-HERE = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")
 TOLERANCE = 2e-5  # of the standard deviation of what is compared
 
@@ -43,22 +40,8 @@ REQUESTS = [
 IDS = [r["id"] for r in REQUESTS]
 
 
-def run(script: str, *arguments: str, **environment: str) -> str:
-    """The last line that a script prints."""
-    command = [sys.executable, "-P", str(HERE / script), *arguments]
-    environment = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": str(HERE),
-        **environment,
-    }
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return (done.stdout.splitlines() or [""])[-1]
-
-
 @pytest.fixture(scope="module")
-def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def references(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the weights and outputs of all requests."""
     folder = tmp_path_factory.mktemp("cvt")
     run("reference_cvt.py", str(folder), json.dumps(REQUESTS))
@@ -66,7 +49,9 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def found(references: Path, request: pytest.FixtureRequest) -> dict[str, dict]:
+def found(
+    run: Callable[..., str], references: Path, request: pytest.FixtureRequest
+) -> dict[str, dict]:
     """What compare_cvt.py says of the requests on one backend."""
     return json.loads(
         run("compare_cvt.py", str(references), json.dumps(REQUESTS), KERAS_BACKEND=request.param)
@@ -74,7 +59,7 @@ def found(references: Path, request: pytest.FixtureRequest) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def returned(references: Path, found: dict[str, dict]) -> dict[str, float]:
+def returned(run: Callable[..., str], references: Path, found: dict[str, dict]) -> dict[str, float]:
     """How far Hugging Face's logits are with the weights that came back."""
     return json.loads(run("reference_cvt.py", "--load", str(references), json.dumps(REQUESTS)))
 

@@ -1,43 +1,33 @@
 """ViT and DeiT of transformers: the same outputs from their files, and they take ours."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.parity
 
-HERE = Path(__file__).parent
 TOLERANCE = 2e-5  # of the standard deviation of the outputs
 CASES = ("vit", "vit-features", "vit-pooler", "vit-tanh", "deit-distilled")
 
 
-def run(script: str, *arguments: str, **environment: str) -> str:
-    """The last line that a script prints."""
-    command = [sys.executable, "-P", str(HERE / script), *arguments]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return (done.stdout.splitlines() or [""])[-1]
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("huggingface")
     run("huggingface_reference.py", str(folder), "make")
     return folder
 
 
 @pytest.fixture(scope="module", params=("tensorflow", "jax", "torch"))
-def compared(folder: Path, request: pytest.FixtureRequest) -> dict[str, dict]:
+def compared(
+    run: Callable[..., str], folder: Path, request: pytest.FixtureRequest
+) -> dict[str, dict]:
     return json.loads(run("huggingface_compare.py", str(folder), KERAS_BACKEND=request.param))
 
 
 @pytest.fixture(scope="module")
-def checked(folder: Path) -> dict[str, dict]:
+def checked(run: Callable[..., str], folder: Path) -> dict[str, dict]:
     run("huggingface_compare.py", str(folder), KERAS_BACKEND="tensorflow")
     return json.loads(run("huggingface_reference.py", str(folder), "check"))
 

@@ -1,8 +1,7 @@
 """BitForImageClassification of transformers: the same logits from its file, and it takes ours."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from keras_vit.weights.files import open_checkpoint
 
 pytestmark = pytest.mark.parity
 
-SCRIPT = Path(__file__).with_name("huggingface_bit.py")
+SCRIPT = "huggingface_bit.py"
 SMALL = {
     "layers": [2, 1, 1, 1],
     "channels": [128, 256, 512, 1024],
@@ -23,18 +22,10 @@ SMALL = {
 }
 
 
-def transformers(folder: Path, task: str) -> str:
-    """The last line that the other process prints."""
-    command = [sys.executable, "-P", str(SCRIPT), str(folder), task]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return (done.stdout.splitlines() or [""])[-1]
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bit")
-    transformers(folder, "make")
+    run(SCRIPT, str(folder), "make")
     return folder
 
 
@@ -44,11 +35,11 @@ def model(folder: Path) -> VisionModel:
 
 
 @pytest.fixture(scope="module")
-def again(folder: Path, model: VisionModel) -> dict:
+def again(run: Callable[..., str], folder: Path, model: VisionModel) -> dict:
     """What transformers says of the folder that we write."""
     (folder / "again").mkdir()
     keras_vit.save_weights(model, folder / "again" / "model.safetensors", layout="huggingface")
-    return json.loads(transformers(folder, "check"))
+    return json.loads(run(SCRIPT, str(folder), "check"))
 
 
 def test_same_logits(folder: Path, model: VisionModel) -> None:

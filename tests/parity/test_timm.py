@@ -1,9 +1,7 @@
 """Every architecture of the catalogue computes what timm's does, on every backend."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ import keras_vit
 
 pytestmark = pytest.mark.parity
 
-HERE = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")
 TOLERANCE = 2e-5  # of the standard deviation of the logits
 
@@ -104,33 +101,30 @@ ADAPTED = [
 SMALL = SHALLOW + SWITCHES + ADAPTED
 
 
-def run(script: str, folder: Path, requests: list[dict], **environment: str) -> str:
-    """The last line that a script prints."""
-    command = [sys.executable, "-P", str(HERE / script), str(folder), json.dumps(requests)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return (done.stdout.splitlines() or [""])[-1]
-
-
 @pytest.fixture(scope="module")
-def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def references(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the weights and outputs of all requests."""
     folder = tmp_path_factory.mktemp("timm")
-    run("reference.py", folder, SMALL + WHOLE)
+    run("reference.py", str(folder), json.dumps(SMALL + WHOLE))
     return folder
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def small(references: Path, request: pytest.FixtureRequest) -> dict[str, dict]:
+def small(
+    run: Callable[..., str], references: Path, request: pytest.FixtureRequest
+) -> dict[str, dict]:
     """What compare.py says of the small requests on one backend."""
-    return json.loads(run("compare.py", references, SMALL, KERAS_BACKEND=request.param))
+    return json.loads(
+        run("compare.py", str(references), json.dumps(SMALL), KERAS_BACKEND=request.param)
+    )
 
 
 @pytest.fixture(scope="module")
-def whole(references: Path) -> dict[str, dict]:
+def whole(run: Callable[..., str], references: Path) -> dict[str, dict]:
     """What compare.py says of the models at full depth."""
-    return json.loads(run("compare.py", references, WHOLE, KERAS_BACKEND="tensorflow"))
+    return json.loads(
+        run("compare.py", str(references), json.dumps(WHOLE), KERAS_BACKEND="tensorflow")
+    )
 
 
 @pytest.mark.parametrize("id", [r["id"] for r in SMALL])
