@@ -4,50 +4,21 @@ import dataclasses
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_vit.config import ModelConfig
-from keras_vit.errors import ExportError, UsageError
+from keras_vit.errors import ExportError
 from keras_vit.export import handover, sidecar
 from keras_vit.export.child import ReloadError, run_child
-from keras_vit.export.formats import resolve_format
-from keras_vit.export.front import build_front
 from keras_vit.export.images import feed, structured_images
-from keras_vit.export.interface import configuration, image_shape, output_names
-from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions, stored_shape
+from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions
+from keras_vit.export.planning import Plan, plan_export, sides
 from keras_vit.export.reference import answers
 from keras_vit.export.report import ExportReport, Tensor
-from keras_vit.export.staging import data_path, publish, require_free, sidecar_path, staging
+from keras_vit.export.staging import data_path, publish, sidecar_path, staging
 from keras_vit.export.verify import Finding, examine_in_child
-
-_INPUT_TYPES = ("uint8", "float32")
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """An export that has been checked for sense and not begun."""
-
-    model: keras.Model
-    path: Path
-    format: str
-    batch: int | None
-    images: Tensor
-    mode: str
-    front: keras.Model | None
-    outputs: tuple[str, ...]
-    config: ModelConfig | None
-    labels: tuple[str, ...] | None
-    options: OnnxOptions
-
-    @property
-    def input(self) -> Tensor:
-        """The artifact's input, in its own layout."""
-        shape = stored_shape(self.images.shape, self.options.layout)
-        return dataclasses.replace(self.images, shape=shape)
 
 
 def export_model(
@@ -104,7 +75,7 @@ def export_model(
         ExportError: the conversion failed, or the file is wrong. Nothing was left behind.
     """
     options = OnnxOptions(opset, attention, layout)
-    plan = _plan(
+    plan = plan_export(
         model,
         Path(path),
         format,
@@ -131,7 +102,7 @@ def export_model(
     return report
 
 
-def _files(plan: _Plan, artifact: Path) -> list[tuple[Path | None, Path]]:
+def _files(plan: Plan, artifact: Path) -> list[tuple[Path | None, Path]]:
     """What is published where; weights that an older file had beside it go."""
     if plan.format != "onnx":
         return [(artifact, plan.path)]
@@ -139,154 +110,22 @@ def _files(plan: _Plan, artifact: Path) -> list[tuple[Path | None, Path]]:
     return [(artifact, plan.path), (data if data.is_file() else None, data_path(plan.path))]
 
 
-def _plan(
-    model: keras.Model,
-    path: Path,
-    format: str | None,
-    batch: int | str | None,
-    preprocessing: str | keras.layers.Layer,
-    input_dtype: str | None,
-    image_size: tuple[int, int] | None,
-    labels: Sequence[str] | None,
-    options: OnnxOptions,
-    overwrite: bool,
-) -> _Plan:
-    """Check every argument; see `export_model`."""
-    if not isinstance(model, keras.Model):
-        raise UsageError(f"model has to be a keras.Model, not {type(model).__name__}")
-    path = Path(os.path.abspath(path))  # noqa: PTH100 keeps a symbolic link's own name
-    resolved = resolve_format(path, format)
-    options.require_valid(resolved)
-    require_free(path, resolved, overwrite)
-    handover.require_floating(handover.policies(model))
-    config = configuration(model)
-    mode = _mode(preprocessing)
-    size = _batch(batch, resolved)
-    images = _images(model, config, mode, size, input_dtype, image_size)
-    values = config.preprocessing if config else None
-    front = build_front(preprocessing, values, _sides(images), images.dtype)
-    if front is not None:
-        _require_fit(front, model)
-    outputs = output_names(model)
-    return _Plan(
-        model=model,
-        path=path,
-        format=resolved,
-        batch=size,
-        images=images,
-        mode=mode,
-        front=front,
-        outputs=outputs,
-        config=config,
-        labels=_labels(model, labels, config, outputs),
-        options=options,
-    )
-
-
-def _mode(preprocessing: str | keras.layers.Layer) -> str:
-    if isinstance(preprocessing, keras.layers.Layer):
-        return "layer"
-    if preprocessing in ("none", "normalize"):
-        return preprocessing
-    raise UsageError(
-        f'preprocessing has to be "none", "normalize" or a Keras layer, not {preprocessing!r}'
-    )
-
-
-def _batch(batch: int | str | None, format: str) -> int | None:
-    """The fixed batch size, or None for a free one."""
-    if batch is None:
-        return 1 if format == "tflite" else None
-    if batch == "dynamic":
-        return None
-    if isinstance(batch, int) and not isinstance(batch, bool) and batch > 0:
-        return batch
-    raise UsageError(f'batch has to be a positive number or "dynamic", not {batch!r}')
-
-
-def _images(
-    model: keras.Model,
-    config: ModelConfig | None,
-    mode: str,
-    batch: int | None,
-    input_dtype: str | None,
-    image_size: tuple[int, int] | None,
-) -> Tensor:
-    """The input that the artifact will have."""
-    height, width, channels = image_shape(model)
-    own = (height, width)
-    size = image_size or (config.preprocessing.image_size if config and None in own else own)
-    if None in size:
-        raise UsageError("the model takes images of any size; pass image_size=(height, width)")
-    if mode != "layer" and any(
-        side not in (None, given) for side, given in zip(own, size, strict=True)
-    ):
-        raise UsageError(f"the model takes images of {height} x {width}, not {size[0]} x {size[1]}")
-    if mode == "none":
-        dtype = model.inputs[0].dtype
-        dtype = "float32" if "float" in dtype else dtype
-        if input_dtype not in (None, dtype):
-            raise UsageError(
-                f'input_dtype={input_dtype!r} needs preprocessing="normalize" or a layer'
-            )
-    else:
-        dtype = input_dtype or "uint8"
-        if dtype not in _INPUT_TYPES:
-            raise UsageError(f"input_dtype has to be one of {_INPUT_TYPES}, not {dtype!r}")
-    return Tensor("images", (batch, *size, channels), dtype)
-
-
-def _require_fit(front: keras.Model, model: keras.Model) -> None:
-    """The layer has to give what the model takes."""
-    given, wanted = tuple(front.output.shape[1:]), tuple(model.inputs[0].shape[1:])
-    fits = len(given) == len(wanted) and all(
-        want in (None, have) for have, want in zip(given, wanted, strict=True)
-    )
-    if not fits:
-        raise UsageError(
-            f"the preprocessing layer gives images of {given}, the model takes {wanted}"
-        )
-
-
-def _labels(
-    model: keras.Model,
-    labels: Sequence[str] | None,
-    config: ModelConfig | None,
-    outputs: tuple[str, ...],
-) -> tuple[str, ...] | None:
-    if labels is None:
-        return config.labels if config else None
-    classes = model.outputs[0].shape[-1]
-    if outputs != ("logits",) or len(labels) != classes:
-        raise UsageError(
-            f"{len(labels)} labels for a model with {classes} outputs called {outputs}"
-        )
-    return tuple(str(label) for label in labels)
-
-
-def _sides(images: Tensor) -> tuple[int, int, int]:
-    """(height, width, channels) of an artifact's input, which are all fixed."""
-    height, width, channels = images.shape[1:]
-    assert height and width and channels
-    return height, width, channels
-
-
-def _metadata(plan: _Plan) -> dict[str, Any]:
+def _metadata(plan: Plan) -> dict[str, Any]:
     return sidecar.metadata(
         name=plan.model.name,
         config=plan.config,
         labels=plan.labels,
         mode=plan.mode,
         input_dtype=plan.images.dtype,
-        image_size=_sides(plan.images)[:2],
+        image_size=sides(plan.images)[:2],
         backend=keras.backend.backend(),
         layout=plan.options.layout,
     )
 
 
 def _convert(
-    plan: _Plan, artifact: Path, folder: Path
-) -> tuple[_Plan, dict[str, Any], tuple[str, ...]]:
+    plan: Plan, artifact: Path, folder: Path
+) -> tuple[Plan, dict[str, Any], tuple[str, ...]]:
     """Write the artifact.
 
     Returns:
@@ -313,7 +152,7 @@ def _convert(
         return _fall_back(plan, artifact, folder, str(error))
 
 
-def _rebuilt(plan: _Plan, folder: Path) -> tuple[_Plan, tuple[str, ...]]:
+def _rebuilt(plan: Plan, folder: Path) -> tuple[Plan, tuple[str, ...]]:
     """The plan in float32, and a note where that took rebuilding."""
     whole = plan
     file = folder / "float32.keras"
@@ -325,7 +164,7 @@ def _rebuilt(plan: _Plan, folder: Path) -> tuple[_Plan, tuple[str, ...]]:
     return whole, _rebuilding_note(plan, whole)
 
 
-def _rebuilding_note(plan: _Plan, whole: _Plan) -> tuple[str, ...]:
+def _rebuilding_note(plan: Plan, whole: Plan) -> tuple[str, ...]:
     if whole.model is plan.model:
         return ()
     kinds = ", ".join(sorted(handover.policies(plan.model) - {"float32"}))
@@ -333,8 +172,8 @@ def _rebuilding_note(plan: _Plan, whole: _Plan) -> tuple[str, ...]:
 
 
 def _fall_back(
-    plan: _Plan, artifact: Path, folder: Path, reason: str
-) -> tuple[_Plan, dict[str, Any], tuple[str, ...]]:
+    plan: Plan, artifact: Path, folder: Path, reason: str
+) -> tuple[Plan, dict[str, Any], tuple[str, ...]]:
     """Write an ONNX file by tf2onnx.
 
     Raises:
@@ -350,8 +189,8 @@ def _fall_back(
 
 
 def _convert_in_child(
-    plan: _Plan, artifact: Path, folder: Path, options: dict[str, Any]
-) -> tuple[_Plan, dict[str, Any], tuple[str, ...]]:
+    plan: Plan, artifact: Path, folder: Path, options: dict[str, Any]
+) -> tuple[Plan, dict[str, Any], tuple[str, ...]]:
     """Write the artifact in a child process with Keras on TensorFlow; else as `_convert`."""
     files = {"model": folder / "model.keras", "front": folder / "front.keras"}
     request = {
@@ -383,7 +222,7 @@ def _convert_in_child(
     return plan, converted, notes
 
 
-def _convert_here(plan: _Plan, request: dict[str, Any], error: ReloadError) -> dict[str, Any]:
+def _convert_here(plan: Plan, request: dict[str, Any], error: ReloadError) -> dict[str, Any]:
     """Convert without a child, where the model lives on TensorFlow already."""
     in_float32 = handover.is_float32(plan.model) and (
         plan.front is None or handover.is_float32(plan.front)
@@ -398,13 +237,13 @@ def _convert_here(plan: _Plan, request: dict[str, Any], error: ReloadError) -> d
     return write(request, plan.model, plan.front)
 
 
-def _verify(plan: _Plan, artifact: Path, folder: Path, weight_bytes: int) -> Finding:
+def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Finding:
     """Reopen the artifact and compare it with the model.
 
     Raises:
         ExportError: what is wrong with it.
     """
-    raw = structured_images(*_sides(plan.images))
+    raw = structured_images(*sides(plan.images))
     values = plan.config.preprocessing if plan.config else None
     images = feed(raw, plan.images.dtype, plan.mode, values)
     if plan.mode == "layer":
@@ -436,7 +275,7 @@ def _verify(plan: _Plan, artifact: Path, folder: Path, weight_bytes: int) -> Fin
 
 
 def _report(
-    plan: _Plan,
+    plan: Plan,
     artifact: Path,
     converted: dict[str, Any],
     finding: Finding | None,

@@ -19,10 +19,10 @@ from keras_vit.export.onnx_parts import (
 )
 from keras_vit.export.onnx_rules_keras import (
     attend,
-    batch_norm_factors,
     concatenated,
     depthwise_kernel,
 )
+from keras_vit.export.onnx_rules_norms import batch_norm_factors
 from keras_vit.export.onnx_rules_vit import attention_operator, rows
 from keras_vit.layers.grids import grid_and_prefix
 from keras_vit.resize import resize_grid

@@ -12,9 +12,7 @@ from keras_vit.export.onnx_parts import (
     pad_map,
     pool,
 )
-from keras_vit.export.onnx_rules_keras import (
-    group_norm,
-)
+from keras_vit.export.onnx_rules_norms import group_norm
 
 
 def standardized_conv(graph: Graph, layer: Any, x: Value) -> Value:

@@ -17,6 +17,7 @@ from keras_vit.export import (
     onnx_rules_cvt,
     onnx_rules_images,
     onnx_rules_keras,
+    onnx_rules_norms,
     onnx_rules_resnet,
     onnx_rules_vit,
 )
@@ -31,6 +32,7 @@ from keras_vit.export.sidecar import to_properties
 
 RULES = {
     **onnx_rules_keras.RULES,
+    **onnx_rules_norms.RULES,
     **onnx_rules_vit.RULES,
     **onnx_rules_resnet.RULES,
     **onnx_rules_cvt.RULES,
