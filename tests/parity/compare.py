@@ -65,9 +65,11 @@ def answers(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     In one graph, since tracing and compiling it is what takes the time.
     """
-    inputs = [layer.input for layer in model.layers if layer.name.startswith("head")]
-    logits, *features = keras.Model(model.input, [model.output, *inputs]).predict_on_batch(images)
-    return logits, np.mean(features, axis=0)
+    heads = [layer for layer in model.layers if layer.name.startswith("head")]
+    features = [head.input for head in heads] or [model.output]  # without a classifier they are equal
+    both = keras.Model(model.input, {"logits": model.output, "features": features})
+    found = both.predict_on_batch(images)
+    return found["logits"], np.mean(found["features"], axis=0)
 
 
 def attempt(folder: Path, request: dict) -> dict:
