@@ -13,6 +13,7 @@ from keras_vit.export.onnx_parts import (
     channelwise,
     floats,
 )
+from keras_vit.layers.pillow import COARSE
 
 
 def normalize(graph: Graph, layer: Any, x: Value) -> Value:
@@ -22,11 +23,15 @@ def normalize(graph: Graph, layer: Any, x: Value) -> Value:
 
 
 def preprocess(graph: Graph, layer: Any, x: Value) -> Value:
-    """Pillow's resize, an axis after the other, each a product with a constant; then `normalize`."""
+    """Pillow's resize, an axis after the other, each two products with constants; then `normalize`."""
     height, width = x.sides(1, 2)
     x = floats(graph, graph.channels_first(x))
-    for axis, matrix in layer.passes(height, width):
-        x = _resized(graph, layer, x, axis, matrix)
+    for axis, matrices in layer.passes(height, width):
+        coarse, fine = (
+            _product(graph, layer, x, axis, part, matrix)
+            for part, matrix in zip(("coarse", "fine"), matrices, strict=True)
+        )
+        x = _rounded(graph, coarse, fine)
     return _normalized(graph, layer, x, layer.spec.mean, layer.spec.std)
 
 
@@ -39,17 +44,23 @@ def _normalized(
     return channelwise(graph, "Add", x, layer, "offset", lambda: offset)
 
 
-def _resized(graph: Graph, layer: Any, x: Value, axis: int, matrix: np.ndarray) -> Value:
-    """One axis resized and cropped, rounded and clipped to 0..255; `x` is stored channels first."""
+def _product(graph: Graph, layer: Any, x: Value, axis: int, part: str, matrix: np.ndarray) -> Value:
+    """The product of one axis and a matrix (new, old); `x` is stored channels first."""
     kept, old = matrix.shape
     shape = tuple(kept if a == axis else side for a, side in enumerate(x.shape))
     if axis == 1:
-        weight = graph.weight(layer, "rows", (kept, old), lambda: matrix)
-        x = graph.node("MatMul", weight, x, shape=shape, channels_first=True)
-    else:
-        weight = graph.weight(layer, "columns", (old, kept), lambda: matrix.T)
-        x = graph.node("MatMul", x, weight, shape=shape)
-    return graph.node("Clip", graph.node("Round", x), scalar(0.0), scalar(255.0))
+        weight = graph.weight(layer, f"{part}_rows", (kept, old), lambda: matrix)
+        return graph.node("MatMul", weight, x, shape=shape, channels_first=True)
+    weight = graph.weight(layer, f"{part}_columns", (old, kept), lambda: matrix.T)
+    return graph.node("MatMul", x, weight, shape=shape)
+
+
+def _rounded(graph: Graph, coarse: Value, fine: Value) -> Value:
+    """`layers.pillow.rounded`."""
+    lifted = graph.node("Floor", graph.node("Mul", fine, scalar(COARSE)))
+    carried = graph.node("Mul", lifted, scalar(1 / COARSE))
+    halved = graph.node("Add", graph.node("Add", coarse, carried), scalar(0.5))
+    return graph.node("Clip", graph.node("Floor", halved), scalar(0.0), scalar(255.0))
 
 
 RULES: dict[type, Rule] = {

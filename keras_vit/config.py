@@ -30,13 +30,19 @@ class Preprocessing:
     crop_pct: float = 0.9
     crop_mode: str = "center"
 
+    @property
+    def uncropped(self) -> tuple[int, int]:
+        """(height, width) that the resize aims at, of which the crop keeps `crop_pct`."""
+        height, width = self.image_size
+        return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
+
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after the resize, before the central crop, of an image of this size.
 
         Rounded as timm's `transforms_imagenet_eval` does it: for square inputs by torchvision's
         `Resize(int)`, which truncates the longer side, for others by timm's `ResizeKeepRatio`.
         """
-        rows, columns = (math.floor(side / self.crop_pct) for side in self.image_size)
+        rows, columns = self.uncropped
         if self.crop_mode == "squash":
             return rows, columns
         if rows == columns:
