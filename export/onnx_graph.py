@@ -17,6 +17,9 @@ import numpy as np
 BATCH = "batch"
 """What the free first axis is called."""
 
+PREPROCESSING = "preprocessing"
+"""The scope of the nodes that run before the model: `preprocessing/...`."""
+
 
 class NoRule(Exception):
     """Something that cannot be written directly; the message says what."""

@@ -23,7 +23,7 @@ from keras_vit.export import (
 )
 from keras_vit.export.interface import named, output_of
 from keras_vit.export.onnx_file import write_file
-from keras_vit.export.onnx_graph import BATCH, Graph, Value
+from keras_vit.export.onnx_graph import BATCH, PREPROCESSING, Graph, Value
 from keras_vit.export.onnx_nodes import node_protos
 from keras_vit.export.onnx_options import OnnxOptions, stored_shape
 from keras_vit.export.onnx_walk import draw_model
@@ -68,9 +68,10 @@ def write(
     graph = Graph(RULES, CASTING, options.opset, options.attention, [images.name, *outputs])
     given = Value(images.name, images.shape, images.dtype, channels_first=options.layout == "nchw")
     values = [given]
-    for part in (front, model):
-        if part is not None:
-            values = draw_model(graph, part, values)
+    if front is not None:
+        with graph.scope(PREPROCESSING):
+            values = draw_model(graph, front, values)
+    values = draw_model(graph, model, values)
     # Flat values come in the order of the sorted keys where the model gives a dict.
     by_name = named(keras.tree.pack_sequence_as(output_of(model), values), outputs)
     values = [graph.channels_last(by_name[name]) for name in outputs]

@@ -1,0 +1,66 @@
+"""An ONNX file whose matrix products are computed in int8, with scales found as it runs.
+
+The weights are int8, symmetric, one scale an output; what they are multiplied with is quantised to
+uint8 over the range that it has just then. The operators are ONNX' own, in the form that onnxruntime
+fuses to one (`DynamicQuantizeMatMul`). Products of two activations, in attention, and convolutions
+stay in float32.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from keras_vit.errors import ExportError
+from keras_vit.export.onnx_edit import Editable, matrix_of, products, read
+
+
+def write(source: Path, path: Path) -> int:
+    """Write the float32 file `source` with its products in int8, and return its weights' bytes.
+
+    Raises:
+        ExportError: it has no product with a weight, or nodes with graphs of their own.
+    """
+    model = read(source)
+    chosen = {node.name for node in products(model)}
+    if not chosen:
+        raise ExportError("int8-dynamic quantises matrix products, and the model has none")
+    quantized: dict[str, list[str]] = {}  # value -> it in uint8, its scale, its zero
+    for node in model.proto.graph.node:
+        if node.name in chosen:
+            _product(model, node, quantized)
+        else:
+            model.nodes.append(node)
+    return model.write(path)
+
+
+def _product(model: Editable, node: onnx.NodeProto, quantized: dict[str, list[str]]) -> None:
+    """The nodes that take a product's place."""
+    name, (x, weight, *bias) = node.name, node.input
+    if x not in quantized:
+        quantized[x] = [f"{x}/{part}" for part in ("uint8", "scale", "zero")]
+        model.nodes.append(
+            onnx.helper.make_node("DynamicQuantizeLinear", [x], quantized[x], name=f"{x}/uint8")
+        )
+    values, scale, zero = quantized[x]
+    matrix, scales = quantize_columns(matrix_of(model, node))
+    model.weights[f"{weight}/int8"], model.weights[f"{weight}/scale"] = matrix, scales
+    model.weights[f"{weight}/zero"] = np.zeros_like(scales, np.int8)
+    zeros = f"{weight}/zero"
+    whole = model.add("MatMulInteger", [values, f"{weight}/int8", zero, zeros], f"{name}/int32")
+    as_float = model.add("Cast", [whole], f"{name}/float32", to=onnx.TensorProto.FLOAT)
+    both = model.add("Mul", [scale, f"{weight}/scale"], f"{name}/scale")
+    output = node.output[0]
+    if not bias:
+        model.nodes.append(onnx.helper.make_node("Mul", [as_float, both], [output], name=name))
+        return
+    scaled = model.add("Mul", [as_float, both], f"{name}/scaled")
+    model.nodes.append(onnx.helper.make_node("Add", [scaled, bias[0]], [output], name=name))
+
+
+def quantize_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(inputs, outputs) in float32 -> int8 of -127..127, and one scale an output, such that
+    `int8 * scale` is the matrix to half a step."""
+    largest = np.abs(matrix).max(axis=0)
+    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(matrix / scales).astype(np.int8), scales
