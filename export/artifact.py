@@ -83,7 +83,7 @@ class Artifact:
 
     @property
     def preprocessing_mode(self) -> str:
-        """What it does to its images: `"none"` (wants them normalised), `"normalize"`, `"layer"`."""
+        """`"none"` (wants normalised images), `"normalize"`, `"baked"` or `"layer"`: see `export_model`."""
         return (self.metadata.get("preprocessing") or {}).get("mode", "none")
 
     @property
@@ -234,7 +234,12 @@ def _open_onnx(path: Path) -> Runtime:
     return Runtime(inputs, outputs, run, from_properties(properties))
 
 
-_ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(float16)": "float16"}
+_ONNX_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+}
 
 
 def _open_tflite(path: Path) -> Runtime:

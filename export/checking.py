@@ -150,8 +150,10 @@ def _metadata_problems(metadata: Mapping[str, Any], finding: Finding) -> list[st
         problems.append(f"it has {len(labels)} labels for {logits[0]}")
     if values.get("input_dtype") not in (None, images.dtype):
         problems.append(f"its metadata say {values['input_dtype']} images, and it takes {images}")
-    size = values.get("image_size")
-    if size and any(s not in (None, want) for s, want in zip(images.shape[1:3], size, strict=True)):
+    size = values.get("input_size", values.get("image_size"))
+    if size and any(
+        None not in (s, want) and s != want for s, want in zip(images.shape[1:3], size, strict=True)
+    ):
         problems.append(f"its metadata say images of {tuple(size)}, and it takes {images}")
     return problems
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_vit.export.child import serve
 from keras_vit.export.handover import extend_search_path, load
+from keras_vit.export.outputs import with_outputs
 from keras_vit.export.report import Tensor
 from keras_vit.export.serving import Serving
 
@@ -29,7 +30,8 @@ def write(request: dict[str, Any], model: keras.Model, front: keras.Model | None
         artifact has to hold.
     """
     path, metadata = Path(request["artifact"]), request["metadata"]
-    serving = Serving(model, front, Tensor.from_dict(request["images"]), request["outputs"])
+    whole = with_outputs(model, request["own"], request["wanted"])
+    serving = Serving(whole, front, Tensor.from_dict(request["images"]), request["own"])
     converter = _WRITERS[request["format"]](serving, path, metadata, **request.get("options", {}))
     return {
         "converter": converter,

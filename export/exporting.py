@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_vit.errors import ExportError
 from keras_vit.export import handover, sidecar
 from keras_vit.export.child import ReloadError, run_child
-from keras_vit.export.images import feed, structured_images
+from keras_vit.export.images import as_seen, feed, source_images
 from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions
+from keras_vit.export.outputs import expected_outputs, with_outputs
 from keras_vit.export.planning import Plan, plan_export, sides
-from keras_vit.export.reference import answers
 from keras_vit.export.report import ExportReport, Tensor
 from keras_vit.export.staging import data_path, publish, sidecar_path, staging
 from keras_vit.export.verify import Finding, examine_in_child
@@ -30,6 +31,8 @@ def export_model(
     preprocessing: str | keras.layers.Layer = "none",
     input_dtype: str | None = None,
     image_size: tuple[int, int] | None = None,
+    input_size: tuple[int, int] | str | None = None,
+    outputs: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     opset: int = 20,
     attention: str = "matmul",
@@ -54,11 +57,17 @@ def export_model(
             from the suffix, and a name without one is a SavedModel.
         batch: a size, `"dynamic"`, or None: dynamic for SavedModel and ONNX, 1 for TFLite.
         preprocessing: `"none"`: the file takes normalised float32 images, like the model.
-            `"normalize"`: it takes RGB of 0 to 255 at the model's size and normalises inside. A layer
-            of your own: it takes what the layer takes.
+            `"normalize"`: it takes RGB of 0 to 255 at the model's size and normalises inside.
+            `"baked"`: it takes RGB of 0 to 255 of `input_size` and does all that the checkpoint's
+            evaluation does inside, equal to Pillow. A layer of your own: it takes what the layer takes.
         input_dtype: `"uint8"` or `"float32"`, of images of 0 to 255; None is uint8.
         image_size: (height, width), for a model or a layer that takes any; None is the
             configuration's.
+        input_size: for `"baked"`: (height, width) of the images before the resize. A SavedModel takes
+            `"any"` too, its default: each batch has one size, and the next may have another.
+        outputs: what the file gives, several of `"logits"`, `"probabilities"`, `"top5"` (or another
+            number; `top5_classes` and `top5_probabilities`), `"features"`, `"attention"` (of every block)
+            and names of layers, such as `"blocks_5"`; None is what the model gives.
         labels: one name a logit; None takes the model's own.
         opset: of an ONNX file: 17, 18, 20, 21, 22 or 23. tf2onnx ends at 18.
         attention: in an ONNX file `"matmul"`: of products and a softmax, or `"operator"`: ONNX's own,
@@ -83,6 +92,8 @@ def export_model(
         preprocessing,
         input_dtype,
         image_size,
+        input_size,
+        outputs,
         labels,
         options,
         overwrite,
@@ -117,7 +128,9 @@ def _metadata(plan: Plan) -> dict[str, Any]:
         labels=plan.labels,
         mode=plan.mode,
         input_dtype=plan.images.dtype,
-        image_size=sides(plan.images)[:2],
+        image_size=plan.seen,
+        input_size=plan.images.shape[1:3],
+        outputs=plan.wanted,
         backend=keras.backend.backend(),
         layout=plan.options.layout,
     )
@@ -139,7 +152,7 @@ def _convert(
     try:
         whole, notes = _rebuilt(plan, folder)
         converted = onnx_writer.write(
-            whole.model,
+            with_outputs(whole.model, plan.own, plan.wanted),
             whole.front,
             plan.images,
             plan.outputs,
@@ -197,7 +210,8 @@ def _convert_in_child(
         "format": plan.format,
         "artifact": str(artifact),
         "images": plan.images.to_dict(),
-        "outputs": plan.outputs,
+        "own": plan.own,
+        "wanted": plan.wanted,
         "metadata": _metadata(plan),
         "options": options,
         "search_path": handover.search_path(),
@@ -243,27 +257,16 @@ def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Find
     Raises:
         ExportError: what is wrong with it.
     """
-    raw = structured_images(*sides(plan.images))
-    values = plan.config.preprocessing if plan.config else None
-    images = feed(raw, plan.images.dtype, plan.mode, values)
-    if plan.mode == "layer":
-        expected = answers(plan.model, plan.outputs, images, plan.front)
-    else:
-        # Normalised here by NumPy, not by the layer in the artifact: that one is under test too.
-        expected = answers(
-            plan.model, plan.outputs, feed(raw, plan.model.inputs[0].dtype, "none", values)
-        )
-    batch = plan.images.shape[0]
+    raw = source_images(*sides(plan.images))
+    expected = _expected(plan, raw)
     finding = examine_in_child(
         artifact,
         plan.format,
         folder,
-        images=images,
+        images=feed(raw, plan.images.dtype, plan.mode, plan.preprocessing),
         expected=expected,
         inputs=[plan.input],
-        outputs=[
-            Tensor(name, (batch, *value.shape[1:]), "float32") for name, value in expected.items()
-        ],
+        outputs=plan.gives,
         weight_bytes=weight_bytes,
     )
     if finding.problems:
@@ -272,6 +275,18 @@ def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Find
             error.add_note(problem)
         raise error
     return finding
+
+
+def _expected(plan: Plan, raw: np.ndarray) -> dict[str, np.ndarray]:
+    """What the model answers; a layer of the user's own is all that is not computed otherwise here."""
+    if plan.mode == "layer":
+        return expected_outputs(
+            plan.model, plan.own, plan.wanted, raw.astype(plan.images.dtype), plan.front
+        )
+    # Resized by Pillow and normalised by NumPy, not by the layer in the artifact: that is under test.
+    seen = as_seen(raw, plan.mode, plan.preprocessing)
+    images = feed(seen, plan.model.inputs[0].dtype, "none", plan.preprocessing)
+    return expected_outputs(plan.model, plan.own, plan.wanted, images)
 
 
 def _report(

@@ -7,6 +7,7 @@ import keras
 
 from keras_vit.config import Preprocessing
 from keras_vit.errors import UsageError
+from keras_vit.layers import Preprocess
 
 
 @keras.saving.register_keras_serializable("keras_vit")
@@ -45,34 +46,38 @@ class Normalize(keras.layers.Layer):
 def build_front(
     preprocessing: str | keras.layers.Layer,
     values: Preprocessing | None,
-    shape: tuple[int, int, int],
+    shape: Sequence[int | None],
     input_dtype: str,
 ) -> keras.Model | None:
     """The model that runs before the model, or None.
 
     Args:
-        preprocessing: `"none"`, `"normalize"` or a layer of your own.
-        values: the mean and standard deviation for `"normalize"`.
-        shape: (height, width, channels) of the images that the artifact takes.
+        preprocessing: `"none"`, `"normalize"`, `"baked"` or a layer of your own.
+        values: what the checkpoint wants done to images.
+        shape: (height, width, channels) of the images that the artifact takes; None for a free side.
         input_dtype: their element type.
 
     Raises:
-        UsageError: `"normalize"` without values for this number of channels.
+        UsageError: `"normalize"` or `"baked"` without values for this number of channels.
     """
-    if isinstance(preprocessing, str):
-        if preprocessing == "none":
+    layer: Any = preprocessing
+    match preprocessing:
+        case "none":
             return None
-        layer: Any = _normalize(values, shape[-1])
-    else:
-        layer = preprocessing
+        case "normalize":
+            known = _known(preprocessing, values, shape[-1])
+            layer = Normalize(known.mean, known.std, name="normalize")
+        case "baked":
+            known = _known(preprocessing, values, shape[-1])
+            layer = Preprocess(**known.to_dict(), dtype="float32", name="preprocess")
     images = keras.Input(shape, dtype=input_dtype, name="images")
     return keras.Model(images, layer(images), name="preprocessing")
 
 
-def _normalize(values: Preprocessing | None, channels: int) -> Normalize:
+def _known(mode: str, values: Preprocessing | None, channels: int | None) -> Preprocessing:
     if values is None:
         raise UsageError(
-            'preprocessing="normalize" needs a model with a configuration of ours; for a plain Keras '
+            f'preprocessing="{mode}" needs a model with a configuration of ours; for a plain Keras '
             "model pass a layer, such as keras.layers.Rescaling(1 / 127.5, offset=-1)"
         )
     if not len(values.mean) == len(values.std) == channels:
@@ -80,4 +85,4 @@ def _normalize(values: Preprocessing | None, channels: int) -> Normalize:
             f"the model takes {channels} channels but its configuration has {len(values.mean)} means "
             f"and {len(values.std)} standard deviations"
         )
-    return Normalize(values.mean, values.std, name="normalize")
+    return values

@@ -13,6 +13,7 @@ from keras_vit.errors import UsageError
 from keras_vit.export.report import Tensor
 
 _SEED = 20_23
+_DRAWN = 512  # the longest side that is drawn; larger images would take seconds and gigabytes
 _SIZE = 224  # of images for an artifact that takes any size, where its preprocessing names none
 
 
@@ -36,6 +37,22 @@ def structured_images(height: int, width: int, channels: int = 3) -> np.ndarray:
         *(np.zeros(size), np.ones(size), flat),
     ]
     return np.rint(255 * np.stack(images)).astype(np.uint8)
+
+
+def source_images(height: int, width: int, channels: int = 3) -> np.ndarray:
+    """`structured_images` of any size: of a large one, drawn smaller and each pixel repeated."""
+    step = -(-max(height, width) // _DRAWN)
+    small = structured_images(-(-height // step), -(-width // step), channels)
+    return small.repeat(step, axis=1).repeat(step, axis=2)[:, :height, :width]
+
+
+def as_seen(raw: np.ndarray, mode: str, values: Preprocessing | None) -> np.ndarray:
+    """Images of 0..255 in the size that the model sees: resized and cropped by Pillow for `"baked"`."""
+    if mode != "baked" or values is None:
+        return raw
+    from keras_vit.data.transforms import eval_batch
+
+    return eval_batch(raw, values)
 
 
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

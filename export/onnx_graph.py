@@ -195,11 +195,11 @@ class Graph:
         op: str,
         *inputs: Value | np.ndarray | None,
         shapes: Sequence[Sequence[int | None]],
-        dtype: str | None = None,
+        dtype: str | Sequence[str] | None = None,
         channels_first: bool | None = None,
         **attributes: Any,
     ) -> tuple[Value, ...]:
-        """A node with one output for each of `shapes`; else as `node`."""
+        """A node with one output for each of `shapes`, of one `dtype` or one each; else as `node`."""
         values = tuple(self.constant(x) if isinstance(x, np.ndarray) else x for x in inputs)
         attributes = {name: value for name, value in attributes.items() if value is not None}
         key = (op, tuple(v and v.name for v in values), repr(sorted(attributes.items())))
@@ -208,10 +208,11 @@ class Graph:
             assert first is not None
             name = self._unique(op)
             kind = first.dtype if dtype is None else dtype
+            kinds = [kind] * len(shapes) if isinstance(kind, str) else kind
             layout = first.channels_first if channels_first is None else channels_first
             outputs = tuple(
                 Value(name if len(shapes) == 1 else f"{name}.{i}", tuple(shape), kind, layout)
-                for i, shape in enumerate(shapes)
+                for i, (shape, kind) in enumerate(zip(shapes, kinds, strict=True))
             )
             self.nodes.append(Node(op, name, values, outputs, attributes))
             self._drawn[key] = outputs

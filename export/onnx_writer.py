@@ -18,6 +18,7 @@ from keras_vit.export import (
     onnx_rules_images,
     onnx_rules_keras,
     onnx_rules_norms,
+    onnx_rules_outputs,
     onnx_rules_resnet,
     onnx_rules_vit,
 )
@@ -37,6 +38,7 @@ RULES = {
     **onnx_rules_resnet.RULES,
     **onnx_rules_cvt.RULES,
     **onnx_rules_images.RULES,
+    **onnx_rules_outputs.RULES,
 }
 CASTING = onnx_rules_keras.CASTING | onnx_rules_images.CASTING
 

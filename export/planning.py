@@ -8,13 +8,19 @@ from pathlib import Path
 
 import keras
 
-from keras_vit.config import ModelConfig
+from keras_vit.config import ModelConfig, Preprocessing
 from keras_vit.errors import UsageError
 from keras_vit.export import handover
 from keras_vit.export.formats import resolve_format
 from keras_vit.export.front import build_front
-from keras_vit.export.interface import configuration, image_shape, output_names
+from keras_vit.export.interface import (
+    configuration,
+    image_shape,
+    named,
+    output_names,
+)
 from keras_vit.export.onnx_options import OnnxOptions, stored_shape
+from keras_vit.export.outputs import with_outputs
 from keras_vit.export.report import Tensor
 from keras_vit.export.staging import require_free
 
@@ -23,16 +29,29 @@ _INPUT_TYPES = ("uint8", "float32")
 
 @dataclass(frozen=True)
 class Plan:
-    """An export that has been checked for sense and not begun."""
+    """An export that has been checked for sense and not begun.
+
+    Attributes:
+        model: as it was given. path, format: of the artifact. batch: None where it is free.
+        images: what the artifact takes, as (batch, height, width, channels).
+        seen: (height, width) of the images that the model sees.
+        mode: `"none"`, `"normalize"`, `"baked"` or `"layer"`. front: runs before the model, or None.
+        own: what the model's own outputs are called. wanted: see `with_outputs`.
+        gives: the artifact's outputs.
+        config: of the model, or None. labels: one a class, or None. options: of an ONNX file.
+    """
 
     model: keras.Model
     path: Path
     format: str
     batch: int | None
     images: Tensor
+    seen: tuple[int, int]
     mode: str
     front: keras.Model | None
-    outputs: tuple[str, ...]
+    own: tuple[str, ...]
+    wanted: tuple[str, ...] | None
+    gives: tuple[Tensor, ...]
     config: ModelConfig | None
     labels: tuple[str, ...] | None
     options: OnnxOptions
@@ -43,6 +62,16 @@ class Plan:
         shape = stored_shape(self.images.shape, self.options.layout)
         return dataclasses.replace(self.images, shape=shape)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the artifact's outputs."""
+        return tuple(tensor.name for tensor in self.gives)
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What the checkpoint wants done to images, at the size that the model sees; None if not known."""
+        return _preprocessing(self.config, self.seen)
+
 
 def plan_export(
     model: keras.Model,
@@ -52,6 +81,8 @@ def plan_export(
     preprocessing: str | keras.layers.Layer,
     input_dtype: str | None,
     image_size: tuple[int, int] | None,
+    input_size: tuple[int, int] | str | None,
+    outputs: Sequence[str] | None,
     labels: Sequence[str] | None,
     options: OnnxOptions,
     overwrite: bool,
@@ -68,33 +99,82 @@ def plan_export(
     mode = _mode(preprocessing)
     size = _batch(batch, resolved)
     images = _images(model, config, mode, size, input_dtype, image_size)
-    values = config.preprocessing if config else None
-    front = build_front(preprocessing, values, sides(images), images.dtype)
+    seen = sides(images)[:2]
+    values = _preprocessing(config, seen)
+    if mode == "baked":
+        images = dataclasses.replace(
+            images, shape=(size, *_input_size(input_size, resolved), images.shape[-1])
+        )
+    elif input_size is not None:
+        raise UsageError('input_size is of preprocessing="baked"; else image_size is')
+    front = build_front(preprocessing, values, images.shape[1:], images.dtype)
     if front is not None:
         _require_fit(front, model)
-    outputs = output_names(model)
+    own = output_names(model)
+    wanted = None if outputs is None else tuple(outputs)
+    served = with_outputs(model, own, outputs)
     return Plan(
         model=model,
         path=path,
         format=resolved,
         batch=size,
         images=images,
+        seen=seen,
         mode=mode,
         front=front,
-        outputs=outputs,
+        own=own,
+        wanted=wanted,
+        gives=_tensors(served, own, size, seen if front is None else front.output.shape[1:3]),
         config=config,
-        labels=_labels(model, labels, config, outputs),
+        labels=_labels(model, labels, config, own),
         options=options,
     )
+
+
+def _tensors(
+    model: keras.Model, names: Sequence[str], batch: int | None, size: Sequence[int | None]
+) -> tuple[Tensor, ...]:
+    """What the artifact gives for images of this size."""
+    (images,) = model.inputs
+    spec = keras.KerasTensor((batch, *size, images.shape[-1]), images.dtype)
+    given = named(model.compute_output_spec(spec), names)
+    return tuple(
+        Tensor(name, tuple(value.shape), "float32" if "float" in value.dtype else value.dtype)
+        for name, value in given.items()
+    )
+
+
+def _preprocessing(config: ModelConfig | None, seen: tuple[int, int]) -> Preprocessing | None:
+    """What is done to images for a model that sees them so large."""
+    return dataclasses.replace(config.preprocessing, image_size=seen) if config else None
+
+
+def _input_size(size: tuple[int, int] | str | None, format: str) -> tuple[int | None, int | None]:
+    """(height, width) of the images that are resized inside; None for any."""
+    if size is None or size == "any":
+        if format == "savedmodel":
+            return None, None
+        raise UsageError(
+            'preprocessing="baked" needs input_size=(height, width), the size of the images before the '
+            f"resize; {format} cannot resize images of any size as Pillow does"
+        )
+    if not (
+        isinstance(size, tuple | list)
+        and len(size) == 2
+        and all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise UsageError(f'input_size has to be (height, width) or "any", not {size!r}')
+    return size[0], size[1]
 
 
 def _mode(preprocessing: str | keras.layers.Layer) -> str:
     if isinstance(preprocessing, keras.layers.Layer):
         return "layer"
-    if preprocessing in ("none", "normalize"):
+    if preprocessing in ("none", "normalize", "baked"):
         return preprocessing
     raise UsageError(
-        f'preprocessing has to be "none", "normalize" or a Keras layer, not {preprocessing!r}'
+        'preprocessing has to be "none", "normalize", "baked" or a Keras layer, not '
+        f"{preprocessing!r}"
     )
 
 

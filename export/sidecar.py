@@ -9,7 +9,7 @@ under `keras_vit.<entry>`, each a JSON value; inside a SavedModel they are
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,21 @@ def metadata(
     image_size: tuple[int, int] | None,
     backend: str,
     layout: str = "nhwc",
+    input_size: Sequence[int | None] | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """What an artifact says of itself.
 
     Args:
         name: the model's. config: its configuration, if it has one.
         labels: one name a logit, or None.
-        mode: `"none"`, `"normalize"` or `"layer"`: what it does to its images itself.
-        input_dtype, image_size: of the images it takes; a size of None is any.
+        mode: `"none"`, `"normalize"`, `"baked"` or `"layer"`: what it does to its images itself.
+        input_dtype: of the images it takes.
+        image_size: (height, width) that the model sees; None is any.
         backend: Keras' backend when it was exported.
         layout: `"nhwc"`, or `"nchw"` for an ONNX file that takes (batch, channels, height, width).
+        input_size: (height, width) of the images it takes, None for any; None is `image_size`.
+        outputs: what was asked of it, see `export_model`; None is what the model gives.
     """
     values = config.preprocessing.to_dict() if config else {}
     return {
@@ -65,8 +70,10 @@ def metadata(
             "mode": mode,
             "input_dtype": input_dtype,
             "image_size": image_size,
+            "input_size": image_size if input_size is None else list(input_size),
             "layout": layout,
         },
+        "outputs": outputs,
         "weights": config.weights if config else None,
         "backend": backend,
     }

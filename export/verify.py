@@ -18,6 +18,7 @@ from keras_vit.errors import ExportError
 from keras_vit.export.artifact import Artifact, open_artifact
 from keras_vit.export.child import run_child, serve
 from keras_vit.export.images import feed, raw_images
+from keras_vit.export.ranking import ranking_problems
 from keras_vit.export.report import Comparison, Tensor
 from keras_vit.export.sidecar import size_of
 from keras_vit.export.structure import examine
@@ -240,10 +241,13 @@ def compare(
     agreement = None
     for name, want in expected.items():
         have = actual.get(name)
-        if have is None or have.shape != want.shape:
+        if have is None or (have.shape != want.shape and have.dtype.kind != "i"):
             shape = None if have is None else have.shape
             problems.append(f"{name} should have shape {want.shape} and has {shape}")
             relative = math.inf
+            continue
+        if have.dtype.kind == "i":
+            problems += ranking_problems(name, have, want, tolerance * scales[name])
             continue
         difference = float(np.max(np.abs(have.astype(np.float64) - want)))
         difference = math.inf if math.isnan(difference) else difference

@@ -8,6 +8,8 @@ import click
 
 from keras_vit.cli.options import (
     Batch,
+    InputSize,
+    Names,
     force_option,
     labels_option,
     model_argument,
@@ -43,10 +45,21 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
 )
 @click.option(
     "--preprocessing",
-    type=click.Choice(["none", "normalize"]),
+    type=click.Choice(["none", "normalize", "baked"]),
     default="normalize",
     show_default=True,
-    help="normalize: the file takes RGB of 0 to 255; none: it takes normalised images.",
+    help="normalize: the file takes RGB of 0 to 255; baked: it resizes and crops them, too; none: it "
+    "takes normalised images.",
+)
+@click.option(
+    "--input-size",
+    type=InputSize(),
+    help="Of the images before a baked resize. [default: any for savedmodel]",
+)
+@click.option(
+    "--outputs",
+    type=Names(),
+    help="Of logits, probabilities, top5, features, attention, blocks_0. [default: what MODEL gives]",
 )
 @click.option(
     "--input-dtype", type=click.Choice(["uint8", "float32"]), help="Of images of 0 to 255."

@@ -29,6 +29,31 @@ class ImageSize(click.ParamType):
         return int(height), int(width or height)
 
 
+class InputSize(ImageSize):
+    """An `ImageSize`, or `any`."""
+
+    name = "SIZE|any"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "any" else super().convert(value, param, ctx)
+
+
+class Names(click.ParamType):
+    """`logits,top5`."""
+
+    name = "NAME,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in value.split(","))
+        if not all(names):
+            self.fail(f"{value!r} is not a list of names such as logits,top5")
+        return names
+
+
 class Batch(click.ParamType):
     """A positive number, or `dynamic`."""
 
