@@ -61,6 +61,11 @@ class Bar:
     cosine_min: float
     top1_agreement: float | None = None
 
+    @property
+    def of_few(self) -> "Bar":
+        """The same for a handful of images, of which a single one would decide on shares and means."""
+        return Bar(self.cosine_min, self.cosine_min)
+
 
 def agree(expected: np.ndarray, actual: np.ndarray) -> Agreement:
     """Compare two arrays of answers.

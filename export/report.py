@@ -43,14 +43,20 @@ class Comparison:
         max_difference: largest absolute difference of any output.
         relative_difference: the same over the standard deviation of that output.
         top1_agreement: share of images with the same largest logit, in 0..1; None without logits.
-        tolerance: the largest `relative_difference` that passes.
+        tolerance: the largest `relative_difference` that passes; None for a file in a lower precision
+            than float32, where the following count (see `keras_vit.export.agreement`).
+        cosine_mean, cosine_min: of the angle between the logits and the model's, over the images.
+        margin: median distance of the model's two largest logits, in their standard deviations.
     """
 
     images: int
     max_difference: float
     relative_difference: float
     top1_agreement: float | None
-    tolerance: float
+    tolerance: float | None
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+    margin: float | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -72,6 +78,7 @@ class ExportReport:
         preprocessing: `"none"`, `"normalize"` or `"layer"`.
         converter: what wrote it, with its version.
         writer: of an ONNX file, `"direct"` or `"tf2onnx (WHY)"`; empty for other formats.
+        precision: `"float32"`, `"float16"`, `"int8-dynamic"` or `"int8"`.
         operators: how often each operator occurs; empty when not verified.
         verified: whether the file was reopened and compared before it was published.
         comparison: the numbers of that comparison, or None.
@@ -91,6 +98,7 @@ class ExportReport:
     preprocessing: str
     converter: str
     writer: str = ""
+    precision: str = "float32"
     operators: Mapping[str, int] = field(default_factory=dict)
     verified: bool = False
     comparison: Comparison | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_vit.errors import ExportError
+from keras_vit.export.agreement import Bar, agree, shortfalls
 from keras_vit.export.artifact import Artifact, open_artifact
 from keras_vit.export.child import run_child, serve
 from keras_vit.export.images import feed, raw_images
@@ -83,6 +84,7 @@ def examine_in_child(
     outputs: Sequence[Tensor] | None = None,
     weight_bytes: int | None = None,
     tolerance: float = TOLERANCE,
+    bar: Bar | None = None,
 ) -> Finding:
     """Examine an artifact in a fresh process; what is None is not compared.
 
@@ -94,6 +96,7 @@ def examine_in_child(
         inputs, outputs: the interface that it has to have.
         weight_bytes: how much it has to hold.
         tolerance: see `TOLERANCE`.
+        bar: what a file in a lower precision than float32 has to reach instead.
 
     Raises:
         ExportError: it cannot be opened, or the runtime died.
@@ -109,6 +112,7 @@ def examine_in_child(
         "outputs": None if outputs is None else [value.to_dict() for value in outputs],
         "weight_bytes": weight_bytes,
         "tolerance": tolerance,
+        "bar": bar and dataclasses.asdict(bar),
     }
     return Finding.from_dict(run_child("keras_vit.export.verify", request, folder))
 
@@ -137,7 +141,11 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     if images is None:
         images = test_images(artifact)
     comparison, batches, more = run_and_compare(
-        artifact, images, expected or None, request["tolerance"]
+        artifact,
+        images,
+        expected or None,
+        request["tolerance"],
+        Bar(**request["bar"]) if request["bar"] else None,
     )
     return {
         "operators": operators,
@@ -176,6 +184,7 @@ def run_and_compare(
     images: np.ndarray,
     expected: Mapping[str, np.ndarray] | None,
     tolerance: float,
+    bar: Bar | None = None,
 ) -> tuple[Comparison | None, list[int], list[str]]:
     """Run an artifact at several batch sizes against `expected`, or without it against itself.
 
@@ -202,7 +211,10 @@ def run_and_compare(
             continue
         rows = {name: value[: len(batch)] for name, value in reference.items()}
         against = "itself at batch 1" if expected is None else "the model"
-        result, more = compare(rows, outputs, _scales(reference), tolerance, against)
+        if bar is None:
+            result, more = compare(rows, outputs, _scales(reference), tolerance, against)
+        else:
+            result, more = compare_loosely(rows, outputs, bar if ran == [size] else bar.of_few)
         problems += [f"{problem} at batch {size}" for problem in more]
         if expected is not None:
             comparison = result if comparison is None else _worse(comparison, result)
@@ -264,6 +276,42 @@ def compare(
                 problems.append(f"the top-1 of {wrong} of {len(want)} images differs")
     images = len(next(iter(expected.values())))
     return Comparison(images, largest, relative, agreement, tolerance), problems
+
+
+def compare_loosely(
+    expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray], bar: Bar
+) -> tuple[Comparison, list[str]]:
+    """Compare outputs of a lower precision by name; the comparison is of the first that is not a rank."""
+    problems, found = [], []
+    largest = relative = 0.0
+    for name, want in expected.items():
+        have = actual.get(name)
+        if have is None or (have.shape != want.shape and have.dtype.kind != "i"):
+            shape = None if have is None else have.shape
+            problems.append(f"{name} should have shape {want.shape} and has {shape}")
+            continue
+        if have.dtype.kind == "i":
+            continue  # classes in the order of probabilities that are compared
+        found.append(agree(want, have))
+        problems += shortfalls(found[-1], bar, name)
+        difference = float(np.max(np.abs(have.astype(np.float64) - want)))
+        largest = max(largest, difference)
+        relative = max(relative, difference / (float(want.std()) or math.inf))
+    images = len(next(iter(expected.values())))
+    if not found:
+        return Comparison(images, math.inf, math.inf, None, None), problems
+    one = found[0]
+    comparison = Comparison(
+        images,
+        largest,
+        relative,
+        one.top1_agreement,
+        None,
+        one.cosine_mean,
+        one.cosine_min,
+        one.margin,
+    )
+    return comparison, problems
 
 
 def _top1(want: np.ndarray, have: np.ndarray, margin: float) -> tuple[float, int]:

@@ -80,6 +80,11 @@ def compared(comparison: "Comparison") -> str:
     """How near an artifact is to the model, in one line."""
     top1 = comparison.top1_agreement
     agreement = "" if top1 is None else f", the same top-1 on {top1:.1%}"
+    if comparison.cosine_mean is not None:
+        return (
+            f"{comparison.images} images{agreement}, cosine {comparison.cosine_mean:.5f} "
+            f"(lowest {comparison.cosine_min:.5f})"
+        )
     return (
         f"{comparison.images} images, largest difference {comparison.max_difference:.1e} "
         f"({comparison.relative_difference:.1e} of the standard deviation){agreement}"

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from keras_vit.export.verify import compare
+from keras_vit.export.agreement import Bar
+from keras_vit.export.verify import compare, compare_loosely
 
 RNG = np.random.default_rng(3)
 WANT = RNG.normal(size=(6, 10)).astype(np.float32)
@@ -74,3 +75,17 @@ def test_constant_outputs_have_to_be_equal() -> None:
 def test_features_have_no_top1() -> None:
     result, _ = compare({"features": WANT}, {"features": WANT}, {"features": SCALE}, 1e-4)
     assert result.top1_agreement is None
+
+
+def test_lower_precision_is_compared_by_direction_and_class() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(64, 10))
+    near = {"logits": logits + 0.01 * rng.normal(size=logits.shape)}
+    found, problems = compare_loosely({"logits": logits}, near, Bar(0.999, 0.99, 0.9))
+    assert not problems
+    assert found.tolerance is None and 0.999 < found.cosine_mean < 1
+    far = {"logits": logits[::-1]}
+    _, problems = compare_loosely({"logits": logits}, far, Bar(0.999, 0.99, 0.9))
+    assert len(problems) == 3
+    _, problems = compare_loosely({"logits": logits}, {}, Bar(0.9, 0.9))
+    assert problems == ["logits should have shape (64, 10) and has None"]
