@@ -9,6 +9,7 @@ from keras import layers
 from keras_vit.export.onnx_activations import scalar
 from keras_vit.export.onnx_graph import Graph, NoRule, Rule, Value, as_array
 from keras_vit.export.onnx_parts import channelwise, reduce
+from keras_vit.layers import LayerNormalization
 
 
 def layer_norm(graph: Graph, layer: Any, x: Value, factor: float = 1.0) -> Value:
@@ -120,6 +121,7 @@ def _require_last_axis(layer: Any, x: Value) -> None:
 
 
 RULES: dict[type, Rule] = {
+    LayerNormalization: layer_norm,
     layers.LayerNormalization: layer_norm,
     layers.RMSNormalization: rms_norm,
     layers.BatchNormalization: batch_norm,

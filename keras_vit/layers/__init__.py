@@ -10,6 +10,7 @@ from keras_vit.layers.conv_projection import PROJECTIONS, ConvProjection
 from keras_vit.layers.drop_path import drop_path
 from keras_vit.layers.group_norm import GroupNorm
 from keras_vit.layers.initializers import SCHEMES, WeightInit, skip_initialization
+from keras_vit.layers.layer_norm import LayerNormalization
 from keras_vit.layers.layer_scale import LayerScale
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.patch_embedding import PatchEmbedding
@@ -34,6 +35,7 @@ __all__ = [
     "ConvProjection",
     "ConvTransformerBlock",
     "GroupNorm",
+    "LayerNormalization",
     "LayerScale",
     "MapPool",
     "PatchEmbedding",

@@ -8,6 +8,7 @@ from keras import ops
 from keras_vit.layers.composite import dtype_config, part_policy
 from keras_vit.layers.drop_path import dropped
 from keras_vit.layers.initializers import WeightInit
+from keras_vit.layers.layer_norm import LayerNormalization
 
 
 @keras.saving.register_keras_serializable("keras_vit")
@@ -54,7 +55,7 @@ class Attention(keras.layers.Layer):
         self.attn_drop = keras.layers.Dropout(attn_drop_rate, dtype=policy, name="attn_drop")
         self.proj_drop = keras.layers.Dropout(proj_drop_rate, dtype=policy, name="proj_drop")
         self.norms = [
-            keras.layers.LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
+            LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
             for name in ("q_norm", "k_norm")
             if qk_norm
         ]

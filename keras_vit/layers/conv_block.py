@@ -8,6 +8,7 @@ from keras_vit.layers.composite import dtype_config
 from keras_vit.layers.conv_attention import ConvAttention
 from keras_vit.layers.drop_path import drop_path, dropped
 from keras_vit.layers.grids import grid_and_prefix, join_tokens, split_tokens
+from keras_vit.layers.layer_norm import LayerNormalization
 from keras_vit.layers.mlp import MLP
 
 
@@ -73,7 +74,7 @@ class ConvTransformerBlock(keras.layers.Layer):
             name="attn",
         )
         self.norm1, self.norm2 = (
-            keras.layers.LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
+            LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
             for name in ("norm1", "norm2")
         )
         self.drop_path1, self.drop_path2 = (

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.initializers import WeightInit
+from keras_vit.layers.layer_norm import LayerNormalization
 from keras_vit.layers.windows import pad_sides, padded_shape, windowed_shape
 from keras_vit.resize import axis_weights, resize_matrix
 
@@ -65,9 +66,7 @@ class ConvEmbedding(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="proj",
         )
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=norm_eps, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = LayerNormalization(epsilon=norm_eps, dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.proj.build(padded_shape(input_shape, self.padding))

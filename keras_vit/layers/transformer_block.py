@@ -7,6 +7,7 @@ import keras
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.composite import dtype_config
 from keras_vit.layers.drop_path import drop_path, dropped
+from keras_vit.layers.layer_norm import LayerNormalization
 from keras_vit.layers.layer_scale import LayerScale
 from keras_vit.layers.mlp import MLP
 
@@ -68,7 +69,7 @@ class TransformerBlock(keras.layers.Layer):
             name="attn",
         )
         self.norm1, self.norm2 = (
-            keras.layers.LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
+            LayerNormalization(epsilon=norm_eps, dtype=policy, name=name)
             for name in ("norm1", "norm2")
         )
         self.ls1, self.ls2 = (

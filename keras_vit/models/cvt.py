@@ -6,7 +6,13 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_vit.layers import ConvEmbedding, ConvTransformerBlock, MapPool, TokenPool
+from keras_vit.layers import (
+    ConvEmbedding,
+    ConvTransformerBlock,
+    LayerNormalization,
+    MapPool,
+    TokenPool,
+)
 from keras_vit.layers.windows import window_count
 from keras_vit.models.transformer import classifier
 
@@ -147,7 +153,7 @@ def cvt(
                 dtype=dtype,
                 name=f"stages_{s}_blocks_{b}",
             )(x)
-    norm = layers.LayerNormalization(epsilon=norm_eps, dtype=dtype, name="norm")
+    norm = LayerNormalization(epsilon=norm_eps, dtype=dtype, name="norm")
     if global_pool == "token":
         x = norm(TokenPool("token", 1, dtype=dtype, name="pool")(x[1]))
     else:

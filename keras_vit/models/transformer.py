@@ -5,7 +5,13 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_vit.layers import TokenEmbedding, TokenPool, TransformerBlock, WeightInit
+from keras_vit.layers import (
+    LayerNormalization,
+    TokenEmbedding,
+    TokenPool,
+    TransformerBlock,
+    WeightInit,
+)
 
 
 def transformer(
@@ -87,7 +93,7 @@ def transformer(
     )
     x = embedding(x)
     if pre_norm:
-        x = layers.LayerNormalization(**norm, name="norm_pre")(x)
+        x = LayerNormalization(**norm, name="norm_pre")(x)
     for i in range(depth):
         x = TransformerBlock(
             num_heads,
@@ -105,14 +111,14 @@ def transformer(
             name=f"blocks_{i}",
         )(x)
     if final_norm and not fc_norm:
-        x = layers.LayerNormalization(**norm, name="norm")(x)
+        x = LayerNormalization(**norm, name="norm")(x)
 
     def head(x: keras.KerasTensor, suffix: str = "", index: int = 0) -> keras.KerasTensor:
         if global_pool:
             prefix = embedding.num_prefix_tokens
             x = TokenPool(global_pool, prefix, index, dtype=dtype, name=f"pool{suffix}")(x)
         if final_norm and fc_norm:
-            x = layers.LayerNormalization(**norm, name="fc_norm")(x)
+            x = LayerNormalization(**norm, name="fc_norm")(x)
         if representation_size:
             x = layers.Dense(
                 representation_size,

@@ -16,6 +16,7 @@ LAYERS = {
         lambda **kw: layers.TransformerBlock(3, init_values=0.1, drop_path_rate=0.1, **kw),
         TOKENS,
     ),
+    "layer-norm": (lambda **kw: layers.LayerNormalization(epsilon=1e-6, **kw), TOKENS),
     "layer-scale": (lambda **kw: layers.LayerScale(0.5, **kw), TOKENS),
     "pool-token": (lambda **kw: layers.TokenPool("token", 1, **kw), TOKENS),
     "pool-avgmax": (lambda **kw: layers.TokenPool("avgmax", 1, **kw), TOKENS),
