@@ -7,8 +7,8 @@ file runs without TensorFlow and Keras.
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ _BATCH = 32  # images at a time, where the artifact's batch is free
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 """A batch of images -> every output by name."""
 
+Endpoints = Mapping[str, Callable[[Any], dict[str, np.ndarray]]]
+"""The signatures of a SavedModel by name; "bytes" takes a list of encoded files."""
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -41,12 +44,14 @@ class Runtime:
     Attributes:
         inputs, outputs: its interface. run: runs one batch.
         embedded: the metadata inside the file, or None.
+        endpoints: of a SavedModel.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     run: Run
     embedded: Mapping[str, Any] | None
+    endpoints: Endpoints = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Artifact:
         metadata: what it says of itself, beside it or inside; empty for a file that is not ours.
         sidecar: the whole JSON beside it, or None.
         embedded: the metadata inside it, or None.
+        endpoints: the signatures of a SavedModel by name, `serving_default` among them.
     """
 
     path: Path
@@ -69,6 +75,7 @@ class Artifact:
     sidecar: Mapping[str, Any] | None
     embedded: Mapping[str, Any] | None
     _run: Run
+    endpoints: Endpoints = field(default_factory=dict)
 
     @property
     def config(self) -> Mapping[str, Any] | None:
@@ -140,6 +147,19 @@ class Artifact:
         """Every output by name, for exactly the batch that is given."""
         return self._run(self._stored(images))
 
+    def call(self, endpoint: str, inputs: np.ndarray | Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Every output by name, of one endpoint; a file without endpoints has `serving_default` alone.
+
+        Raises:
+            UsageError: it has no such endpoint.
+        """
+        if endpoint == SIGNATURE:
+            return self.run_batch(np.asarray(inputs))
+        if endpoint not in self.endpoints:
+            known = ", ".join(self.endpoints or [SIGNATURE])
+            raise UsageError(f"{self.path.name} has no endpoint {endpoint!r}; it has {known}")
+        return self.endpoints[endpoint](inputs)
+
     def _stored(self, images: np.ndarray) -> np.ndarray:
         """NHWC images as the file takes them."""
         nchw = self.layout == "nchw"
@@ -197,6 +217,7 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
         sidecar=sidecar,
         embedded=runtime.embedded,
         _run=runtime.run,
+        endpoints=runtime.endpoints,
     )
 
 
@@ -276,18 +297,27 @@ def _open_savedmodel(path: Path) -> Runtime:
     if SIGNATURE not in loaded.signatures:
         raise ExportError(f"{path} has no signature {SIGNATURE}")
     function = loaded.signatures[SIGNATURE]
+    endpoints = {name: _caller(loaded, name) for name in loaded.signatures}
     specs = function.structured_input_signature[1]
     inputs = tuple(_from_spec(name, spec) for name, spec in specs.items())
     outputs = tuple(_from_spec(name, s) for name, s in function.structured_outputs.items())
 
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        # Naming `loaded` keeps it, and with it the variables, alive.
-        assert loaded is not None
-        values = function(**{inputs[0].name: tf.constant(images)})
-        return {name: value.numpy() for name, value in values.items()}
-
     extra = path / SAVED_MODEL_METADATA
-    return Runtime(inputs, outputs, run, json.loads(extra.read_text()) if extra.is_file() else None)
+    embedded = json.loads(extra.read_text()) if extra.is_file() else None
+    return Runtime(inputs, outputs, endpoints[SIGNATURE], embedded, endpoints)
+
+
+def _caller(loaded: Any, signature: str) -> Callable[[Any], dict[str, np.ndarray]]:
+    """A signature as a function of its one input."""
+    import tensorflow as tf
+
+    def run(values: Any) -> dict[str, np.ndarray]:
+        # By way of `loaded`, which keeps the variables alive.
+        function = loaded.signatures[signature]
+        (name,) = function.structured_input_signature[1]
+        return {k: value.numpy() for k, value in function(**{name: tf.constant(values)}).items()}
+
+    return run
 
 
 def _from_spec(name: str, spec: Any) -> Tensor:

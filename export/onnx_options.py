@@ -40,7 +40,7 @@ class OnnxOptions:
         for name, known in (("opset", OPSETS), ("attention", ATTENTIONS), ("layout", LAYOUTS)):
             value = getattr(self, name)
             if isinstance(value, bool) or value not in known:
-                raise UsageError(f"{name} has to be {_one_of(known)}, not {value!r}")
+                raise UsageError(f"{name} has to be {one_of(known)}, not {value!r}")
         if self.attention == "operator" and self.opset < _OPERATOR_OPSET:
             raise UsageError(
                 f'attention="operator" needs opset={_OPERATOR_OPSET}, not {self.opset}'
@@ -55,6 +55,6 @@ def stored_shape(shape: Sequence[int | None], layout: str) -> tuple[int | None, 
     return (batch, channels, height, width) if layout == "nchw" else (*shape,)
 
 
-def _one_of(values: Sequence[Any]) -> str:
+def one_of(values: Sequence[Any]) -> str:
     *first, last = map(repr, values)
     return f"{', '.join(first)} or {last}"

@@ -51,6 +51,19 @@ def require_free(path: Path, format: str, overwrite: bool) -> None:
 
 
 @contextmanager
+def folder_of(path: Path) -> Iterator[None]:
+    """The folder of `path`: made if it is missing, and removed again if nothing comes to lie in it."""
+    made = not path.parent.exists()
+    if made:
+        path.parent.mkdir()
+    try:
+        yield
+    finally:
+        if made and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
+@contextmanager
 def staging(path: Path) -> Iterator[Path]:
     """A hidden folder beside `path`, removed at the end however it ends.
 

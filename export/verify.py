@@ -17,7 +17,8 @@ import numpy as np
 from keras_vit.errors import ExportError
 from keras_vit.export.agreement import Bar, agree, shortfalls
 from keras_vit.export.artifact import Artifact, open_artifact
-from keras_vit.export.child import run_child, serve
+from keras_vit.export.cases import Case, restored, stored
+from keras_vit.export.child import first_line, run_child, serve
 from keras_vit.export.images import feed, raw_images
 from keras_vit.export.ranking import ranking_problems
 from keras_vit.export.report import Comparison, Tensor
@@ -85,6 +86,7 @@ def examine_in_child(
     weight_bytes: int | None = None,
     tolerance: float = TOLERANCE,
     bar: Bar | None = None,
+    cases: Sequence[Case] = (),
 ) -> Finding:
     """Examine an artifact in a fresh process; what is None is not compared.
 
@@ -97,13 +99,15 @@ def examine_in_child(
         weight_bytes: how much it has to hold.
         tolerance: see `TOLERANCE`.
         bar: what a file in a lower precision than float32 has to reach instead.
+        cases: further batches, of any endpoint.
 
     Raises:
         ExportError: it cannot be opened, or the runtime died.
     """
     arrays = folder / "verify.npz"
-    stored: dict[str, Any] = {f"out.{name}": value for name, value in (expected or {}).items()}
-    np.savez(arrays, **stored if images is None else {**stored, "images": images})
+    given: dict[str, Any] = {f"out.{name}": value for name, value in (expected or {}).items()}
+    more, described = stored(cases)
+    np.savez(arrays, **given, **more, **({} if images is None else {"images": images}))
     request = {
         "path": str(path),
         "format": format,
@@ -113,6 +117,7 @@ def examine_in_child(
         "weight_bytes": weight_bytes,
         "tolerance": tolerance,
         "bar": bar and dataclasses.asdict(bar),
+        "cases": described,
     }
     return Finding.from_dict(run_child("keras_vit.export.verify", request, folder))
 
@@ -126,6 +131,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     with np.load(request["arrays"]) as arrays:
         images = arrays.get("images")
         expected = {k.removeprefix("out."): arrays[k] for k in arrays if k.startswith("out.")}
+        cases = restored(arrays, request["cases"])
     operators, problems = examine(path, format)
     if request["weight_bytes"] is not None:
         problems += _size_problems(size_of(path), request["weight_bytes"])
@@ -147,6 +153,8 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         request["tolerance"],
         Bar(**request["bar"]) if request["bar"] else None,
     )
+    for case in cases:
+        more += _case_problems(artifact, case, _scales(expected), request["tolerance"])
     return {
         "operators": operators,
         "inputs": [value.to_dict() for value in artifact.inputs],
@@ -219,6 +227,19 @@ def run_and_compare(
         if expected is not None:
             comparison = result if comparison is None else _worse(comparison, result)
     return comparison, ran, problems
+
+
+def _case_problems(
+    artifact: Artifact, case: Case, scales: Mapping[str, float], tolerance: float
+) -> list[str]:
+    """What is wrong with the answers to one more batch."""
+    where = f"for {case.what} ({case.signature})"
+    try:
+        outputs = artifact.call(case.signature, case.inputs)
+    except Exception as error:
+        return [f"it does not run {where}: {first_line(error)[:200]}"]
+    _, problems = compare(case.expected, outputs, scales, tolerance)
+    return [f"{problem} {where}" for problem in problems]
 
 
 def _batches(images: np.ndarray, fixed: int | None) -> Iterator[tuple[int, np.ndarray]]:

@@ -77,7 +77,7 @@ class Preprocess(keras.layers.Layer):
             return []
         starts = [round((n - kept) / 2) for n, kept in zip(new, self.spec.image_size, strict=True)]
         rows, columns = (
-            pillow_weights(np, float(old), float(n), start, kept, self.spec.interpolation)
+            _float32(pillow_weights(np, float(old), float(n), start, kept, self.spec.interpolation))
             for old, n, start, kept in zip(
                 (height, width), new, starts, self.spec.image_size, strict=True
             )
@@ -115,6 +115,12 @@ class Preprocess(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.spec.to_dict()}
+
+
+def _float32(matrices: Matrices) -> Matrices:
+    """As they are multiplied; a graph would keep twice the bytes of float64."""
+    coarse, fine = (matrix.astype(np.float32) for matrix in matrices)
+    return coarse, fine
 
 
 def _resized(images: Any, axis: int, matrices: Any) -> Any:
