@@ -47,10 +47,10 @@ def _write_savedmodel(serving: Serving, path: Path, metadata: dict[str, Any]) ->
     return saved_model.write(serving, path, metadata)
 
 
-def _write_tflite(serving: Serving, path: Path, _: dict[str, Any]) -> str:
+def _write_tflite(serving: Serving, path: Path, _: dict[str, Any], **options: Any) -> str:
     from keras_vit.export import tflite
 
-    return tflite.write(serving, path)
+    return tflite.write(serving, path, **options)
 
 
 def _write_onnx(serving: Serving, path: Path, metadata: dict[str, Any], **options: Any) -> str:

@@ -13,10 +13,12 @@ import numpy as np
 from keras_vit.errors import ExportError
 from keras_vit.export import handover, sidecar
 from keras_vit.export.child import ReloadError, run_child
-from keras_vit.export.images import as_seen, feed, source_images
+from keras_vit.export.images import feed, source_images
+from keras_vit.export.lowering import Converted, images_for_model, judging_images, lower
 from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions
 from keras_vit.export.outputs import expected_outputs, with_outputs
 from keras_vit.export.planning import Plan, plan_export, sides
+from keras_vit.export.precision import TARGET
 from keras_vit.export.report import ExportReport, Tensor
 from keras_vit.export.staging import data_path, publish, sidecar_path, staging
 from keras_vit.export.verify import Finding, examine_in_child
@@ -37,6 +39,9 @@ def export_model(
     opset: int = 20,
     attention: str = "matmul",
     layout: str = "nhwc",
+    precision: str = "float32",
+    calibration: Any = None,
+    target_agreement: float = TARGET,
     verify: bool = True,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -73,6 +78,13 @@ def export_model(
         attention: in an ONNX file `"matmul"`: of products and a softmax, or `"operator"`: ONNX's own,
             from opset 23.
         layout: of an ONNX file's images, `"nhwc"` or `"nchw"`: (batch, channels, height, width).
+        precision: `"float32"`; `"float16"`: weights, and in ONNX products, in half the bytes;
+            `"int8-dynamic"`: weights of products in int8, one scale an output, their inputs quantised
+            as they come, a quarter of the bytes and the fastest on CPUs. TFLite and ONNX.
+        calibration: images of the kind that the file will see, for int8 and to judge any lower precision
+            on: a folder, a uint8 array (N, H, W, C), a tf.data dataset, `"tfds:NAME:SPLIT"`. At least 32,
+            of which every second one is held out to judge by. Without them 75 drawn images judge.
+        target_agreement: share of the held-out images on which the top-1 has to stay, 0..1.
         verify: False skips reopening and comparing.
         overwrite: replace an output that exists.
 
@@ -96,6 +108,9 @@ def export_model(
         outputs,
         labels,
         options,
+        precision,
+        calibration,
+        target_agreement,
         overwrite,
     )
     start = time.perf_counter()
@@ -133,19 +148,25 @@ def _metadata(plan: Plan) -> dict[str, Any]:
         outputs=plan.wanted,
         backend=keras.backend.backend(),
         layout=plan.options.layout,
+        precision=plan.precision.name,
     )
 
 
-def _convert(
-    plan: Plan, artifact: Path, folder: Path
-) -> tuple[Plan, dict[str, Any], tuple[str, ...]]:
-    """Write the artifact.
+def _convert(plan: Plan, artifact: Path, folder: Path) -> Converted:
+    """Write the artifact in its precision."""
+    if not plan.precision.is_lower:
+        return _convert_float32(plan, artifact, folder, {})
+    whole, notes = _rebuilt(plan, folder)
+    whole, converted, more = lower(whole, artifact, folder, _convert_float32)
+    return whole, converted, (*notes, *more, *whole.precision.notes(plan.format))
 
-    Returns:
-        the plan with the model in float32, what the converter said, and notes for the user.
-    """
+
+def _convert_float32(
+    plan: Plan, artifact: Path, folder: Path, options: dict[str, Any]
+) -> Converted:
+    """Write the model as it is; options are those of TFLite's converter."""
     if plan.format != "onnx":
-        return _convert_in_child(plan, artifact, folder, {})
+        return _convert_in_child(plan, artifact, folder, options)
     from keras_vit.export import onnx_writer
     from keras_vit.export.onnx_graph import NoRule
 
@@ -184,9 +205,7 @@ def _rebuilding_note(plan: Plan, whole: Plan) -> tuple[str, ...]:
     return (f"the model computes in {kinds} and was rebuilt in float32",)
 
 
-def _fall_back(
-    plan: Plan, artifact: Path, folder: Path, reason: str
-) -> tuple[Plan, dict[str, Any], tuple[str, ...]]:
+def _fall_back(plan: Plan, artifact: Path, folder: Path, reason: str) -> Converted:
     """Write an ONNX file by tf2onnx.
 
     Raises:
@@ -203,8 +222,8 @@ def _fall_back(
 
 def _convert_in_child(
     plan: Plan, artifact: Path, folder: Path, options: dict[str, Any]
-) -> tuple[Plan, dict[str, Any], tuple[str, ...]]:
-    """Write the artifact in a child process with Keras on TensorFlow; else as `_convert`."""
+) -> Converted:
+    """Write the artifact in a child process with Keras on TensorFlow."""
     files = {"model": folder / "model.keras", "front": folder / "front.keras"}
     request = {
         "format": plan.format,
@@ -257,7 +276,8 @@ def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Find
     Raises:
         ExportError: what is wrong with it.
     """
-    raw = source_images(*sides(plan.images))
+    is_lower = plan.precision.is_lower
+    raw = judging_images(plan) if is_lower else source_images(*sides(plan.images))
     expected = _expected(plan, raw)
     finding = examine_in_child(
         artifact,
@@ -268,6 +288,7 @@ def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Find
         inputs=[plan.input],
         outputs=plan.gives,
         weight_bytes=weight_bytes,
+        bar=plan.precision.bar,
     )
     if finding.problems:
         error = ExportError(f"{plan.path.name} is wrong and was not written: {finding.problems[0]}")
@@ -284,8 +305,7 @@ def _expected(plan: Plan, raw: np.ndarray) -> dict[str, np.ndarray]:
             plan.model, plan.own, plan.wanted, raw.astype(plan.images.dtype), plan.front
         )
     # Resized by Pillow and normalised by NumPy, not by the layer in the artifact: that is under test.
-    seen = as_seen(raw, plan.mode, plan.preprocessing)
-    images = feed(seen, plan.model.inputs[0].dtype, "none", plan.preprocessing)
+    images = images_for_model(plan, raw)
     return expected_outputs(plan.model, plan.own, plan.wanted, images)
 
 
@@ -312,6 +332,7 @@ def _report(
         preprocessing=plan.mode,
         converter=converted["converter"],
         writer=converted.get("writer", ""),
+        precision=plan.precision.name,
         operators=finding.operators if finding else {},
         verified=finding is not None,
         comparison=finding.comparison if finding else None,

@@ -17,13 +17,14 @@ _DRAWN = 512  # the longest side that is drawn; larger images would take seconds
 _SIZE = 224  # of images for an artifact that takes any size, where its preprocessing names none
 
 
-def structured_images(height: int, width: int, channels: int = 3) -> np.ndarray:
+def structured_images(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
     """Twelve test images, uint8 of shape (12, height, width, channels), 0 to 255.
 
     In order: two colour fields, two gratings, two scenes of discs and boxes, a mixture of the
-    three, noise over a field, pure noise, then black, white and a flat colour.
+    three, noise over a field, pure noise, then black, white and a flat colour. Another `seed` draws
+    others.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(_SEED + seed)
     size = (height, width, channels)
     fields = [_colour_field(rng, *size) for _ in range(2)]
     gratings = [_grating(rng, *size) for _ in range(2)]
@@ -39,10 +40,10 @@ def structured_images(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.rint(255 * np.stack(images)).astype(np.uint8)
 
 
-def source_images(height: int, width: int, channels: int = 3) -> np.ndarray:
+def source_images(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
     """`structured_images` of any size: of a large one, drawn smaller and each pixel repeated."""
     step = -(-max(height, width) // _DRAWN)
-    small = structured_images(-(-height // step), -(-width // step), channels)
+    small = structured_images(-(-height // step), -(-width // step), channels, seed)
     return small.repeat(step, axis=1).repeat(step, axis=2)[:, :height, :width]
 
 
@@ -104,12 +105,12 @@ def feed(raw: np.ndarray, dtype: str, mode: str, values: Preprocessing | None) -
     """Images of 0 to 255 as a model or artifact takes them.
 
     Args:
-        raw: uint8 of shape (count, height, width, channels).
+        raw: uint8 of shape (count, height, width, channels); floats are taken as they are.
         dtype: the element type that is wanted.
         mode: `"none"` wants them normalised, anything else as they are.
         values: mean and standard deviation; None, or another number of channels, is 0.5 and 0.5.
     """
-    if mode != "none" or not np.issubdtype(np.dtype(dtype), np.floating):
+    if mode != "none" or raw.dtype.kind == "f" or not np.issubdtype(np.dtype(dtype), np.floating):
         return raw.astype(dtype)
     mean, std = (values.mean, values.std) if values else ((0.5,), (0.5,))
     if len(mean) != raw.shape[-1]:

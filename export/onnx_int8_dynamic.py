@@ -15,8 +15,11 @@ from keras_vit.errors import ExportError
 from keras_vit.export.onnx_edit import Editable, matrix_of, products, read
 
 
-def write(source: Path, path: Path) -> int:
-    """Write the float32 file `source` with its products in int8, and return its weights' bytes.
+def write(source: Path, path: Path) -> tuple[int, float]:
+    """Write the float32 file `source` with its products in int8.
+
+    Returns:
+        Its weights' bytes, and which share of its weights is in int8, 0..1.
 
     Raises:
         ExportError: it has no product with a weight, or nodes with graphs of their own.
@@ -31,7 +34,16 @@ def write(source: Path, path: Path) -> int:
             _product(model, node, quantized)
         else:
             model.nodes.append(node)
-    return model.write(path)
+    held = model.write(path)
+    return held, share_of_int8(model)
+
+
+def share_of_int8(model: Editable) -> float:
+    """Which share of the weights that the new nodes take is int8."""
+    used = {name for node in model.nodes for name in node.input}
+    sizes = {name: array.size for name, array in model.weights.items() if name in used}
+    whole = sum(size for name, size in sizes.items() if model.weights[name].dtype == np.int8)
+    return whole / sum(sizes.values())
 
 
 def _product(model: Editable, node: onnx.NodeProto, quantized: dict[str, list[str]]) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -21,6 +22,7 @@ from keras_vit.export.interface import (
 )
 from keras_vit.export.onnx_options import OnnxOptions, stored_shape
 from keras_vit.export.outputs import with_outputs
+from keras_vit.export.precision import Precision, plan_precision, require_precision
 from keras_vit.export.report import Tensor
 from keras_vit.export.staging import require_free
 
@@ -39,6 +41,7 @@ class Plan:
         own: what the model's own outputs are called. wanted: see `with_outputs`.
         gives: the artifact's outputs.
         config: of the model, or None. labels: one a class, or None. options: of an ONNX file.
+        precision: of the artifact.
     """
 
     model: keras.Model
@@ -55,6 +58,7 @@ class Plan:
     config: ModelConfig | None
     labels: tuple[str, ...] | None
     options: OnnxOptions
+    precision: Precision
 
     @property
     def input(self) -> Tensor:
@@ -85,6 +89,9 @@ def plan_export(
     outputs: Sequence[str] | None,
     labels: Sequence[str] | None,
     options: OnnxOptions,
+    precision: str,
+    calibration: Any,
+    target_agreement: float,
     overwrite: bool,
 ) -> Plan:
     """Check every argument; see `export_model`."""
@@ -93,6 +100,7 @@ def plan_export(
     path = Path(os.path.abspath(path))  # noqa: PTH100 keeps a symbolic link's own name
     resolved = resolve_format(path, format)
     options.require_valid(resolved)
+    require_precision(precision, resolved, calibration, target_agreement)
     require_free(path, resolved, overwrite)
     handover.require_floating(handover.policies(model))
     config = configuration(model)
@@ -128,6 +136,9 @@ def plan_export(
         config=config,
         labels=_labels(model, labels, config, own),
         options=options,
+        precision=plan_precision(
+            precision, calibration, target_agreement, images.shape[1:], mode, values
+        ),
     )
 
 

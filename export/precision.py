@@ -52,6 +52,26 @@ class Precision:
         """What a file in it has to reach; None in float32, where a difference is compared."""
         return bar_of(self.name, None if self.calibration is None else self.target)
 
+    def notes(self, format: str) -> tuple[str, ...]:
+        """What the user should know of a file of this format in it."""
+        found = _NOTES.get((self.name, format))
+        images = () if self.calibration is None else self.calibration.notes
+        return (*([] if found is None else [found]), *images)
+
+
+_NOTES: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("float16", "onnx"): (
+            "onnxruntime computes most of float16 in float32 on CPUs, where this file is no faster than "
+            "float32; it is for GPUs and NPUs"
+        ),
+        ("int8", "tflite"): (
+            "static int8 TFLite is slower than float32 on x86 CPUs (twice the time for ViT-Ti); it is "
+            "for NPUs and microcontrollers, and int8-dynamic is the fast one on CPUs"
+        ),
+    }
+)
+
 
 def bar_of(name: str, target: float | None = None) -> Bar | None:
     """What a file in a precision has to reach; None in float32."""

@@ -42,6 +42,7 @@ def metadata(
     image_size: tuple[int, int] | None,
     backend: str,
     layout: str = "nhwc",
+    precision: str = "float32",
     input_size: Sequence[int | None] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def metadata(
         input_dtype: of the images it takes.
         image_size: (height, width) that the model sees; None is any.
         backend: Keras' backend when it was exported.
+        precision: one of `PRECISIONS`.
         layout: `"nhwc"`, or `"nchw"` for an ONNX file that takes (batch, channels, height, width).
         input_size: (height, width) of the images it takes, None for any; None is `image_size`.
         outputs: what was asked of it, see `export_model`; None is what the model gives.
@@ -76,6 +78,7 @@ def metadata(
         "outputs": outputs,
         "weights": config.weights if config else None,
         "backend": backend,
+        "precision": precision,
     }
 
 

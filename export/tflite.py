@@ -10,9 +10,10 @@ from keras_vit.errors import ExportError
 from keras_vit.export.child import first_line
 from keras_vit.export.serving import Serving
 from keras_vit.export.sidecar import SIGNATURE
+from keras_vit.export.tflite_precision import prepare
 
 
-def write(serving: Serving, path: Path) -> str:
+def write(serving: Serving, path: Path, precision: str = "float32") -> str:
     """Write the file and return what wrote it, with its version.
 
     By way of a SavedModel: it keeps the signature's names and takes the least memory, where
@@ -25,6 +26,7 @@ def write(serving: Serving, path: Path) -> str:
         tf.saved_model.save(serving, folder, signatures={SIGNATURE: serving.concrete})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        prepare(converter, precision)
         try:
             content = converter.convert()
         except Exception as error:
