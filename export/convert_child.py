@@ -1,12 +1,13 @@
 """The child process that writes an artifact: a `.keras` file and a request in, a file out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_vit.config import Preprocessing
 from keras_vit.export.child import serve
 from keras_vit.export.handover import extend_search_path, load
 from keras_vit.export.outputs import with_outputs
@@ -31,7 +32,8 @@ def write(request: dict[str, Any], model: keras.Model, front: keras.Model | None
     """
     path, metadata = Path(request["artifact"]), request["metadata"]
     whole = with_outputs(model, request["own"], request["wanted"])
-    serving = Serving(whole, front, Tensor.from_dict(request["images"]), request["own"])
+    images = Tensor.from_dict(request["images"])
+    serving = Serving(whole, front, images, request["own"], request["xla"])
     converter = _WRITERS[request["format"]](serving, path, metadata, **request.get("options", {}))
     return {
         "converter": converter,
@@ -41,16 +43,26 @@ def write(request: dict[str, Any], model: keras.Model, front: keras.Model | None
     }
 
 
-def _write_savedmodel(serving: Serving, path: Path, metadata: dict[str, Any]) -> str:
+def _write_savedmodel(
+    serving: Serving,
+    path: Path,
+    metadata: dict[str, Any],
+    endpoints: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> str:
     from keras_vit.export import saved_model
+    from keras_vit.export.endpoints import functions
 
-    return saved_model.write(serving, path, metadata)
+    more = functions(endpoints, Preprocessing.from_dict(values), serving) if values else {}
+    return saved_model.write(serving, path, metadata, more)
 
 
-def _write_tflite(serving: Serving, path: Path, _: dict[str, Any], **options: Any) -> str:
-    from keras_vit.export import tflite
+def _write_tflite(serving: Serving, path: Path, metadata: dict[str, Any], **options: Any) -> str:
+    from keras_vit.export import tflite, tflite_metadata
 
-    return tflite.write(serving, path, **options)
+    converter = tflite.write(serving, path, **options)
+    tflite_metadata.write(path, metadata)
+    return converter
 
 
 def _write_onnx(serving: Serving, path: Path, metadata: dict[str, Any], **options: Any) -> str:

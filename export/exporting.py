@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,18 @@ import numpy as np
 
 from keras_vit.errors import ExportError
 from keras_vit.export import handover, sidecar
+from keras_vit.export.cases import Case, encoded_images, images_of_sizes
 from keras_vit.export.child import ReloadError, run_child
-from keras_vit.export.images import feed, source_images
+from keras_vit.export.images import as_seen, feed, source_images
 from keras_vit.export.lowering import Converted, images_for_model, judging_images, lower
 from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions
 from keras_vit.export.outputs import expected_outputs, with_outputs
-from keras_vit.export.planning import Plan, plan_export, sides
+from keras_vit.export.planning import Plan, plan_export
 from keras_vit.export.precision import TARGET
 from keras_vit.export.report import ExportReport, Tensor
-from keras_vit.export.staging import data_path, publish, sidecar_path, staging
+from keras_vit.export.serving_options import ServingOptions
+from keras_vit.export.sidecar import SIGNATURE
+from keras_vit.export.staging import data_path, folder_of, publish, sidecar_path, staging
 from keras_vit.export.verify import Finding, examine_in_child
 
 
@@ -39,6 +42,9 @@ def export_model(
     opset: int = 20,
     attention: str = "matmul",
     layout: str = "nhwc",
+    endpoints: Sequence[str] | None = None,
+    xla: bool = False,
+    versioned: bool | int = False,
     precision: str = "float32",
     calibration: Any = None,
     target_agreement: float = TARGET,
@@ -78,6 +84,12 @@ def export_model(
         attention: in an ONNX file `"matmul"`: of products and a softmax, or `"operator"`: ONNX's own,
             from opset 23.
         layout: of an ONNX file's images, `"nhwc"` or `"nchw"`: (batch, channels, height, width).
+        endpoints: of a SavedModel, signatures beside `serving_default`: `"images"` takes uint8 images of
+            any size, `"bytes"` JPEG or PNG files, of any sizes in a batch, and both do all that the
+            checkpoint's evaluation does. None is both, where the preprocessing is known.
+        xla: compile a SavedModel's model by XLA, when it is first called with a batch size.
+        versioned: the path is a folder of versions, as TF Serving reads it, made if it is missing: True
+            writes the next one (`path/1`), a number that one.
         precision: `"float32"`; `"float16"`: weights, and in ONNX products, in half the bytes;
             `"int8-dynamic"`: weights of products in int8, one scale an output, their inputs quantised
             as they come, a quarter of the bytes and the fastest on CPUs. TFLite and ONNX.
@@ -96,6 +108,7 @@ def export_model(
         ExportError: the conversion failed, or the file is wrong. Nothing was left behind.
     """
     options = OnnxOptions(opset, attention, layout)
+    serving = ServingOptions(None if endpoints is None else tuple(endpoints), xla, versioned)
     plan = plan_export(
         model,
         Path(path),
@@ -108,13 +121,14 @@ def export_model(
         outputs,
         labels,
         options,
+        serving,
         precision,
         calibration,
         target_agreement,
         overwrite,
     )
     start = time.perf_counter()
-    with staging(plan.path) as folder:
+    with folder_of(plan.path), staging(plan.path) as folder:
         artifact = folder / plan.path.name
         plan, converted, notes = _convert(plan, artifact, folder)
         seconds = {"convert": time.perf_counter() - start}
@@ -166,7 +180,7 @@ def _convert_float32(
 ) -> Converted:
     """Write the model as it is; options are those of TFLite's converter."""
     if plan.format != "onnx":
-        return _convert_in_child(plan, artifact, folder, options)
+        return _convert_in_child(plan, artifact, folder, {**options, **_serving_options(plan)})
     from keras_vit.export import onnx_writer
     from keras_vit.export.onnx_graph import NoRule
 
@@ -184,6 +198,13 @@ def _convert_float32(
         return whole, {**converted, "writer": "direct"}, notes
     except (NoRule, ReloadError) as error:
         return _fall_back(plan, artifact, folder, str(error))
+
+
+def _serving_options(plan: Plan) -> dict[str, Any]:
+    if not plan.endpoints:
+        return {}
+    assert plan.preprocessing is not None
+    return {"endpoints": plan.endpoints, "values": plan.preprocessing.to_dict()}
 
 
 def _rebuilt(plan: Plan, folder: Path) -> tuple[Plan, tuple[str, ...]]:
@@ -231,6 +252,7 @@ def _convert_in_child(
         "images": plan.images.to_dict(),
         "own": plan.own,
         "wanted": plan.wanted,
+        "xla": plan.xla,
         "metadata": _metadata(plan),
         "options": options,
         "search_path": handover.search_path(),
@@ -277,7 +299,7 @@ def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Find
         ExportError: what is wrong with it.
     """
     is_lower = plan.precision.is_lower
-    raw = judging_images(plan) if is_lower else source_images(*sides(plan.images))
+    raw = judging_images(plan) if is_lower else source_images(*plan.tested)
     expected = _expected(plan, raw)
     finding = examine_in_child(
         artifact,
@@ -288,6 +310,7 @@ def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Find
         inputs=[plan.input],
         outputs=plan.gives,
         weight_bytes=weight_bytes,
+        cases=list(_cases(plan)),
         bar=plan.precision.bar,
     )
     if finding.problems:
@@ -306,6 +329,29 @@ def _expected(plan: Plan, raw: np.ndarray) -> dict[str, np.ndarray]:
         )
     # Resized by Pillow and normalised by NumPy, not by the layer in the artifact: that is under test.
     images = images_for_model(plan, raw)
+    return expected_outputs(plan.model, plan.own, plan.wanted, images)
+
+
+def _cases(plan: Plan) -> Iterator[Case]:
+    """Images of other sizes, where any are taken, and the endpoints."""
+    signatures = [name for name in plan.endpoints if name == "images"]
+    if None in plan.images.shape[1:]:
+        signatures.append(SIGNATURE)
+    if signatures:
+        for raw in images_of_sizes(plan.seen, plan.tested[2], plan.batch):
+            expected = _answers(plan, as_seen(raw, "baked", plan.preprocessing))
+            what = f"images of {raw.shape[1]} x {raw.shape[2]}"
+            for name in signatures:
+                fed = raw.astype(plan.images.dtype) if name == SIGNATURE else raw
+                yield Case(name, what, fed, expected)
+    if "bytes" in plan.endpoints and plan.preprocessing:
+        files, seen = encoded_images(plan.preprocessing, plan.batch)
+        yield Case("bytes", "PNG and JPEG files", files, _answers(plan, seen))
+
+
+def _answers(plan: Plan, seen: np.ndarray) -> dict[str, np.ndarray]:
+    """What the model answers to images of 0..255 in the size that it sees."""
+    images = feed(seen, plan.model.inputs[0].dtype, "none", plan.preprocessing)
     return expected_outputs(plan.model, plan.own, plan.wanted, images)
 
 

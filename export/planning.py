@@ -24,6 +24,7 @@ from keras_vit.export.onnx_options import OnnxOptions, stored_shape
 from keras_vit.export.outputs import with_outputs
 from keras_vit.export.precision import Precision, plan_precision, require_precision
 from keras_vit.export.report import Tensor
+from keras_vit.export.serving_options import ServingOptions, version_path
 from keras_vit.export.staging import require_free
 
 _INPUT_TYPES = ("uint8", "float32")
@@ -41,6 +42,7 @@ class Plan:
         own: what the model's own outputs are called. wanted: see `with_outputs`.
         gives: the artifact's outputs.
         config: of the model, or None. labels: one a class, or None. options: of an ONNX file.
+        endpoints, xla: of a SavedModel.
         precision: of the artifact.
     """
 
@@ -58,6 +60,8 @@ class Plan:
     config: ModelConfig | None
     labels: tuple[str, ...] | None
     options: OnnxOptions
+    endpoints: tuple[str, ...]
+    xla: bool
     precision: Precision
 
     @property
@@ -70,6 +74,14 @@ class Plan:
     def outputs(self) -> tuple[str, ...]:
         """The names of the artifact's outputs."""
         return tuple(tensor.name for tensor in self.gives)
+
+    @property
+    def tested(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that it is tested on first."""
+        if self.images.shape[1] is not None:
+            return sides(self.images)
+        height, width = self.seen
+        return height * 5 // 4 + 1, width * 3 // 2, self.images.shape[3] or 0
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -89,6 +101,7 @@ def plan_export(
     outputs: Sequence[str] | None,
     labels: Sequence[str] | None,
     options: OnnxOptions,
+    serving: ServingOptions,
     precision: str,
     calibration: Any,
     target_agreement: float,
@@ -100,8 +113,12 @@ def plan_export(
     path = Path(os.path.abspath(path))  # noqa: PTH100 keeps a symbolic link's own name
     resolved = resolve_format(path, format)
     options.require_valid(resolved)
+    serving.require_valid(resolved)
     require_precision(precision, resolved, calibration, target_agreement)
-    require_free(path, resolved, overwrite)
+    if serving.versioned:
+        path = version_path(path, serving.versioned, overwrite)
+    if path.parent.is_dir() or not serving.versioned:
+        require_free(path, resolved, overwrite)
     handover.require_floating(handover.policies(model))
     config = configuration(model)
     mode = _mode(preprocessing)
@@ -136,6 +153,8 @@ def plan_export(
         config=config,
         labels=_labels(model, labels, config, own),
         options=options,
+        endpoints=serving.chosen(resolved, values, images.shape[-1], mode, model.inputs[0].dtype),
+        xla=serving.xla,
         precision=plan_precision(
             precision, calibration, target_agreement, images.shape[1:], mode, values
         ),

@@ -29,6 +29,9 @@ SIGNATURE = "serving_default"
 SAVED_MODEL_METADATA = Path("assets.extra", "keras_vit.json")
 """`assets.extra` is SavedModel's own place for a user's files."""
 
+SAVED_MODEL_LABELS = Path("assets.extra", "labels.txt")
+"""One label a line, for readers of other languages."""
+
 _PREFIX = "keras_vit."  # of ONNX metadata_props
 
 

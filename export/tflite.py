@@ -23,7 +23,7 @@ def write(serving: Serving, path: Path, precision: str = "float32") -> str:
         ExportError: an operation that TFLite has no operator for.
     """
     with TemporaryDirectory(dir=path.parent) as folder:
-        tf.saved_model.save(serving, folder, signatures={SIGNATURE: serving.concrete})
+        tf.saved_model.save(serving.module, folder, signatures={SIGNATURE: serving.concrete})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         prepare(converter, precision)

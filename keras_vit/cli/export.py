@@ -28,6 +28,7 @@ from keras_vit.cli.output import (
 from keras_vit.export import FORMATS, ExportReport
 from keras_vit.export.formats import SUFFIXES
 from keras_vit.export.onnx_options import ATTENTIONS, LAYOUTS, OPSETS, OnnxOptions
+from keras_vit.export.serving_options import ServingOptions, version_path
 from keras_vit.export.staging import require_free
 from keras_vit.outputs import require_folder
 
@@ -85,6 +86,18 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
     show_default=True,
     help="Of an ONNX file's images.",
 )
+@click.option(
+    "--endpoints",
+    type=Names(),
+    help="Of a SavedModel, beside serving_default: images (uint8, any size), bytes (JPEG, PNG); or none. "
+    "[default: both]",
+)
+@click.option("--xla", is_flag=True, help="Compile a SavedModel's model by XLA.")
+@click.option(
+    "--versioned",
+    is_flag=True,
+    help="Write the next version (PATH/1, PATH/2) of a SavedModel, as TF Serving reads it.",
+)
 @weights_option
 @model_options
 @labels_option
@@ -107,6 +120,9 @@ def command(
     opset: str,
     attention: str,
     layout: str,
+    endpoints: tuple[str, ...] | None,
+    xla: bool,
+    versioned: bool,
     **arguments: Any,
 ) -> None:
     """Write MODEL as FORMAT: savedmodel, tflite or onnx (tf_saved_model and litert are taken too).
@@ -115,8 +131,13 @@ def command(
     with the model before it appears under its name, with NAME.json beside it.
     """
     OnnxOptions(int(opset), attention, layout).require_valid(FORMATS[format])
+    endpoints = () if endpoints == ("none",) else endpoints
+    ServingOptions(endpoints, xla, versioned).require_valid(FORMATS[format])
     path = Path(output) if output else _default_output(model, FORMATS[format])
-    require_free(path, FORMATS[format], force)
+    if versioned:
+        version_path(path, versioned, force)
+    else:
+        require_free(path, FORMATS[format], force)
     require_folder(path)
     saved = model.endswith(".keras")
     with working(f"Loading {model}"):
@@ -140,6 +161,9 @@ def command(
             opset=int(opset),
             attention=attention,
             layout=layout,
+            endpoints=endpoints,
+            xla=xla,
+            versioned=versioned,
             **arguments,
         )
     if as_json:
