@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_vit.config import Preprocessing
 from keras_vit.errors import ExportError, KerasVitError, UsageError
+from keras_vit.export import tflite_metadata
 from keras_vit.export.child import first_line
 from keras_vit.export.formats import recognise
 from keras_vit.export.report import Tensor
@@ -287,7 +288,7 @@ def _open_tflite(path: Path) -> Runtime:
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         return runner(**{inputs[0].name: images})
 
-    return Runtime(inputs, outputs, run, None)
+    return Runtime(inputs, outputs, run, tflite_metadata.read(path))
 
 
 def _open_savedmodel(path: Path) -> Runtime:

@@ -3,7 +3,7 @@
 The JSON beside `flowers.onnx` is `flowers.onnx.json`. It holds the metadata below, the artifact's
 SHA-256, and the report of its verification. Inside an ONNX file the metadata are `metadata_props`
 under `keras_vit.<entry>`, each a JSON value; inside a SavedModel they are
-`assets.extra/keras_vit.json`. A TFLite file has only the JSON beside it.
+`assets.extra/keras_vit.json`, inside a TFLite file `keras_vit.json` in the archive at its end.
 """
 
 import dataclasses
