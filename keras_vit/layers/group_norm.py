@@ -58,11 +58,12 @@ class GroupNorm(keras.layers.Layer):
     def _group_means(self, x: Any) -> Any:
         """The mean of each channel's group, (batch, 1, 1, channels).
 
-        Pixels first, then the channels of a group, which all have as many: reductions over whole axes
-        are what every backend and exporter does well.
+        One axis at a time: TensorFlow and TFLite sum in sequence, and over all pixels of a flat image the
+        roundings would all point one way.
         """
         size = x.shape[-1] // self.groups
-        means = ops.reshape(ops.mean(x, axis=(1, 2)), (-1, self.groups, size))
+        means = ops.mean(ops.mean(x, axis=2), axis=1)
+        means = ops.reshape(means, (-1, self.groups, size))
         means = ops.tile(ops.mean(means, axis=-1, keepdims=True), (1, 1, size))
         return ops.reshape(means, (-1, 1, 1, x.shape[-1]))
 
