@@ -223,6 +223,9 @@ def _max_with_zeros(
     x, (top, left, bottom, right) = graph.padded[padded.name]
     if padding != "valid":
         raise NoRule('no rule for the maximum of "same" windows in a padded map')
+    if None in x.shape[1:3]:
+        x = _zeros_around(graph, x, (top, left, bottom, right), padded.shape)
+        return pool(graph, "MaxPool", x, size, strides, padding)
     before, sides = (top, left), x.sides(1, 2)
     pads, steps = windows(sides, size, strides, [top, left, bottom, right])
     y = graph.node(
@@ -240,6 +243,20 @@ def _max_with_zeros(
         floor = np.where(beyond, 0, np.finfo(np.float32).min).astype(np.float32)
         floors.append(floor.reshape((-1, 1) if axis == 0 else (1, -1)))
     return graph.node("Max", y, *floors)
+
+
+def _zeros_around(
+    graph: Graph, x: Value, zeros: tuple[int, int, int, int], shape: Sequence[int | None]
+) -> Value:
+    """A map of any size with zeros around it, joined: onnxruntime takes no Concat for padding."""
+    for axis, before, after in ((2, zeros[0], zeros[2]), (3, zeros[1], zeros[3])):
+        ends = [np.array([n], np.int64) for n in (0, 1, axis)]
+        line = tuple(1 if a == axis - 1 else side for a, side in enumerate(x.shape))
+        first = graph.node("Slice", x, *ends, shape=line)
+        nothing = graph.node("Mul", first, np.zeros((), np.float32))
+        parts = [*[nothing] * before, x, *[nothing] * after]
+        x = graph.node("Concat", *parts, axis=axis, shape=shape)
+    return x
 
 
 def pad_map(graph: Graph, x: Value, top: int, left: int, bottom: int, right: int) -> Value:
@@ -268,9 +285,29 @@ def grid_to_tokens(graph: Graph, x: Value) -> Value:
     return transpose(graph, flat, (0, 2, 1))
 
 
-def tokens_to_grid(graph: Graph, tokens: Value, height: int | None, width: int | None) -> Value:
-    """The inverse of `grid_to_tokens`, which gives `tokens` again for it."""
+def tokens_to_grid(graph: Graph, tokens: Value, like: Value) -> Value:
+    """The inverse of `grid_to_tokens`, which gives `tokens` again for it; as high and wide as `like`."""
     batch, _, channels = tokens.shape
-    grid = reshape(graph, tokens, (batch, height, width, channels))
+    shape = (batch, *like.shape[1:3], channels)
+    if None in like.shape[1:3]:
+        sides = sides_of(graph, like)
+        ends = [np.array([n], np.int64) for n in (0, channels)]
+        target = graph.node(
+            "Concat", graph.constant(ends[0]), sides, ends[1], axis=0, shape=(4,), dtype="int64"
+        )
+        grid = graph.node("Reshape", tokens, target, shape=shape)
+        graph.known["sides", grid.name] = sides
+    else:
+        grid = reshape(graph, tokens, shape)
     graph.known["tokens", grid.name] = tokens
     return grid
+
+
+def sides_of(graph: Graph, x: Value) -> Value:
+    """(height, width) of a map when the graph runs, int64."""
+    if ("sides", x.name) in graph.known:
+        return graph.known["sides", x.name]
+    first = 2 if x.channels_first else 1
+    return graph.node(
+        "Shape", x, start=first, end=first + 2, shape=(2,), dtype="int64", channels_first=False
+    )

@@ -17,6 +17,7 @@ from keras_vit.export.onnx_parts import (
     tokens_to_grid,
     transpose,
 )
+from keras_vit.export.onnx_resize import resized_positions
 from keras_vit.export.onnx_rules_keras import (
     attend,
     concatenated,
@@ -42,22 +43,29 @@ def conv_embedding(graph: Graph, layer: Any, x: Value) -> Any:
         bias = graph.weight(convolution, "bias", (layer.embed_dim,), lambda: convolution.bias)
         strides = (layer.stride, layer.stride)
         x = convolve(graph, x, kernel, bias, strides, [layer.padding] * 4)
-    _, height, width, _ = x.shape
     # As tokens, which is what the blocks take it for.
     tokens = graph.layer(layer.norm, grid_to_tokens(graph, x))
     if layer.position_embedding:
-        size = x.sides(1, 2)
-        shape = (1, math.prod(size), layer.embed_dim)
-
-        def positions() -> np.ndarray:
-            grid = as_array(layer.pos_embed)[0]
-            return resize_grid(grid, (size[0], size[1]), layer.pos_resize).reshape(shape)
-
-        tokens = graph.node("Add", tokens, graph.weight(layer, "pos_embed", shape, positions))
-    grid = tokens_to_grid(graph, tokens, height, width)
+        tokens = graph.node("Add", tokens, _positions(graph, layer, x))
+    grid = tokens_to_grid(graph, tokens, x)
     if not layer.use_class_token:
         return grid
     return [grid, _one_an_image(graph, layer, x)]
+
+
+def _positions(graph: Graph, layer: Any, x: Value) -> Value:
+    """Those of every pixel of a map, (1, height * width, dim)."""
+    if None in x.shape[1:3]:
+        learned = lambda: as_array(layer.pos_embed)[0]  # noqa: E731
+        return resized_positions(graph, layer, learned, layer.grid_size, x, layer.pos_resize)
+    size = x.sides(1, 2)
+    shape = (1, math.prod(size), layer.embed_dim)
+
+    def positions() -> np.ndarray:
+        grid = as_array(layer.pos_embed)[0]
+        return resize_grid(grid, (size[0], size[1]), layer.pos_resize).reshape(shape)
+
+    return graph.weight(layer, "pos_embed", shape, positions)
 
 
 def _one_an_image(graph: Graph, layer: Any, x: Value) -> Value:
@@ -166,12 +174,11 @@ def conv_block(graph: Graph, layer: Any, x: Any, return_attention_scores: bool =
 
 def _split(graph: Graph, tokens: Value, grid: Value, prefix: list[Value]) -> Any:
     """A map, or a map and a class token, as the block got them; joined again they are `tokens`."""
-    _, height, width, _ = grid.shape
     if not prefix:
-        return tokens_to_grid(graph, tokens, height, width)
+        return tokens_to_grid(graph, tokens, grid)
     batch, length, dim = tokens.shape
     pixels = rows(graph, tokens, 1, None, (batch, length and length - 1, dim))
-    grid = tokens_to_grid(graph, pixels, height, width)
+    grid = tokens_to_grid(graph, pixels, grid)
     token = rows(graph, tokens, 0, 1, (batch, 1, dim))
     graph.known["joined", grid.name, token.name] = tokens
     return [grid, token]

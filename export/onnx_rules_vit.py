@@ -5,6 +5,7 @@ positions.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from keras_vit.export.onnx_parts import (
     reshape,
     transpose,
 )
+from keras_vit.export.onnx_resize import resized_positions
 from keras_vit.export.onnx_rules_keras import (
     attend,
 )
@@ -32,32 +34,60 @@ def patch_embedding(graph: Graph, layer: Any, x: Value) -> Value:
 
 def token_embedding(graph: Graph, layer: Any, x: Value) -> Value:
     """Zeros in front of the patches, then one sum: of positions, and prefix tokens where the zeros are."""
-    height, width, dim = x.sides(1, 2, 3)
     tokens = grid_to_tokens(graph, x)
-    prefix, length = layer.num_prefix_tokens, height * width
+    batch, length, dim = tokens.shape
+    prefix = layer.num_prefix_tokens
+    if not prefix and not layer.position_embedding:
+        return tokens
+    if length is None:
+        return _tokens_of_any_size(graph, layer, x, tokens)
 
     def table() -> np.ndarray:
         values = np.zeros((1, prefix + length, dim), np.float32)
-        if layer.prefix:
-            values[0, :prefix] = np.concatenate([as_array(token)[0] for token in layer.prefix])
+        values[:, :prefix] = _prefix(layer, dim)
         if layer.position_embedding:
-            positions = as_array(layer.pos_embed)[0]
-            extra = 0 if layer.no_embed_class else prefix
-            grid = positions[extra:].reshape(*layer.grid_size, dim)
-            values[0, :extra] += positions[:extra]
-            values[0, prefix:] = resize_grid(grid, (height, width), layer.pos_resize).reshape(
-                -1, dim
-            )
+            grid = resize_grid(_grid(layer, dim), x.sides(1, 2), layer.pos_resize)
+            values[0, prefix:] = grid.reshape(-1, dim)
         return values
 
     if prefix:
         pads = np.array([0, prefix, 0, 0, 0, 0], np.int64)
-        tokens = graph.node("Pad", tokens, pads, shape=(x.shape[0], prefix + length, dim))
-    if not prefix and not layer.position_embedding:
-        return tokens
+        tokens = graph.node("Pad", tokens, pads, shape=(batch, prefix + length, dim))
     return graph.node(
         "Add", tokens, graph.weight(layer, "pos_embed", (1, prefix + length, dim), table)
     )
+
+
+def _tokens_of_any_size(graph: Graph, layer: Any, x: Value, tokens: Value) -> Value:
+    """The same with positions that are resized in the graph."""
+    if not layer.position_embedding:
+        raise NoRule(f"no rule for prefix tokens without positions, of any size, {layer.name!r}")
+    learned = partial(_grid, layer, tokens.channels)
+    table = resized_positions(graph, layer, learned, layer.grid_size, x, layer.pos_resize)
+    if count := layer.num_prefix_tokens:
+        shape = (1, count, tokens.channels)
+        prefix = graph.weight(layer, "prefix", shape, partial(_prefix, layer, tokens.channels))
+        table = graph.node("Concat", prefix, table, axis=1, shape=table.shape)
+        pads = np.array([0, count, 0, 0, 0, 0], np.int64)
+        tokens = graph.node("Pad", tokens, pads, shape=tokens.shape)
+    return graph.node("Add", tokens, table)
+
+
+def _prefix(layer: Any, dim: int) -> np.ndarray:
+    """The prefix tokens with their positions, (1, tokens, dim)."""
+    count = layer.num_prefix_tokens
+    values = np.zeros((1, count, dim), np.float32)
+    if layer.prefix:
+        values += np.concatenate([as_array(token) for token in layer.prefix], axis=1)
+    if layer.position_embedding and not layer.no_embed_class:
+        values += as_array(layer.pos_embed)[:, :count]
+    return values
+
+
+def _grid(layer: Any, dim: int) -> np.ndarray:
+    """The learned positions of the patches, (height, width, dim)."""
+    extra = 0 if layer.no_embed_class else layer.num_prefix_tokens
+    return as_array(layer.pos_embed)[0, extra:].reshape(*layer.grid_size, dim)
 
 
 def transformer_block(
