@@ -35,7 +35,7 @@ def export_model(
     batch: int | str | None = None,
     preprocessing: str | keras.layers.Layer = "none",
     input_dtype: str | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | str | None = None,
     input_size: tuple[int, int] | str | None = None,
     outputs: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
@@ -73,7 +73,8 @@ def export_model(
             evaluation does inside, equal to Pillow. A layer of your own: it takes what the layer takes.
         input_dtype: `"uint8"` or `"float32"`, of images of 0 to 255; None is uint8.
         image_size: (height, width), for a model or a layer that takes any; None is the
-            configuration's.
+            configuration's. `"dynamic"`: a SavedModel or ONNX file of a model loaded with
+            `dynamic_image_size=True` takes any size, too, and resizes its positions.
         input_size: for `"baked"`: (height, width) of the images before the resize. A SavedModel takes
             `"any"` too, its default: each batch has one size, and the next may have another.
         outputs: what the file gives, several of `"logits"`, `"probabilities"`, `"top5"` (or another
@@ -92,7 +93,9 @@ def export_model(
             writes the next one (`path/1`), a number that one.
         precision: `"float32"`; `"float16"`: weights, and in ONNX products, in half the bytes;
             `"int8-dynamic"`: weights of products in int8, one scale an output, their inputs quantised
-            as they come, a quarter of the bytes and the fastest on CPUs. TFLite and ONNX.
+            as they come, a quarter of the bytes and the fastest on CPUs; `"int8"`: activations too, over
+            ranges found on `calibration`, for NPUs; what costs decisions stays in float32, and the
+            report's notes say what. TFLite and ONNX.
         calibration: images of the kind that the file will see, for int8 and to judge any lower precision
             on: a folder, a uint8 array (N, H, W, C), a tf.data dataset, `"tfds:NAME:SPLIT"`. At least 32,
             of which every second one is held out to judge by. Without them 75 drawn images judge.
@@ -232,6 +235,8 @@ def _fall_back(plan: Plan, artifact: Path, folder: Path, reason: str) -> Convert
     Raises:
         ExportError: it cannot be had so.
     """
+    if None in plan.images.shape[1:]:
+        raise ExportError(f'image_size="dynamic" cannot be written: {reason}')
     if plan.options.attention == "operator":
         raise ExportError(f'attention="operator" cannot be written: {reason}')
     opset = min(plan.options.opset, FALLBACK_OPSET)
@@ -334,16 +339,16 @@ def _expected(plan: Plan, raw: np.ndarray) -> dict[str, np.ndarray]:
 
 def _cases(plan: Plan) -> Iterator[Case]:
     """Images of other sizes, where any are taken, and the endpoints."""
-    signatures = [name for name in plan.endpoints if name == "images"]
-    if None in plan.images.shape[1:]:
-        signatures.append(SIGNATURE)
-    if signatures:
+    any_size = None in plan.images.shape[1:]
+    if any_size or "images" in plan.endpoints:
         for raw in images_of_sizes(plan.seen, plan.tested[2], plan.batch):
-            expected = _answers(plan, as_seen(raw, "baked", plan.preprocessing))
             what = f"images of {raw.shape[1]} x {raw.shape[2]}"
-            for name in signatures:
-                fed = raw.astype(plan.images.dtype) if name == SIGNATURE else raw
-                yield Case(name, what, fed, expected)
+            if any_size:
+                fed = feed(raw, plan.images.dtype, plan.mode, plan.preprocessing)
+                yield Case(SIGNATURE, what, fed, _expected(plan, raw))
+            if "images" in plan.endpoints:
+                seen = as_seen(raw, "baked", plan.preprocessing)
+                yield Case("images", what, raw, _answers(plan, seen))
     if "bytes" in plan.endpoints and plan.preprocessing:
         files, seen = encoded_images(plan.preprocessing, plan.batch)
         yield Case("bytes", "PNG and JPEG files", files, _answers(plan, seen))

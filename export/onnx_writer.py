@@ -26,7 +26,7 @@ from keras_vit.export.interface import named, output_of
 from keras_vit.export.onnx_file import write_file
 from keras_vit.export.onnx_graph import BATCH, PREPROCESSING, Graph, Value
 from keras_vit.export.onnx_nodes import node_protos
-from keras_vit.export.onnx_options import OnnxOptions, stored_shape
+from keras_vit.export.onnx_options import OnnxOptions
 from keras_vit.export.onnx_walk import draw_model
 from keras_vit.export.report import Tensor
 from keras_vit.export.sidecar import to_properties
@@ -82,7 +82,7 @@ def write(
     proto = onnx.helper.make_graph(
         nodes,
         model.name,
-        [_value_info(images.name, stored_shape(images.shape, options.layout), images.dtype)],
+        [_value_info(images.name, images.shape, images.dtype, options.layout)],
         [
             _value_info(name, value.shape, value.dtype)
             for name, value in zip(outputs, values, strict=True)
@@ -108,11 +108,15 @@ def write(
     }
 
 
-def _value_info(name: str, shape: Sequence[int | None], dtype: str) -> onnx.ValueInfoProto:
-    """An input or output; a free first axis is called `batch`."""
-    sides = [
-        (BATCH if axis == 0 else f"{name}_{axis}") if side is None else side
-        for axis, side in enumerate(shape)
-    ]
+def _value_info(
+    name: str, shape: Sequence[int | None], dtype: str, layout: str | None = None
+) -> onnx.ValueInfoProto:
+    """An output, or images of a layout; free axes are called `batch`, and `height` and `width` of images."""
+    called = [BATCH, *(f"{name}_{axis}" for axis in range(1, len(shape)))]
+    if layout is not None:
+        called[1:3] = "height", "width"
+    sides = [side or free for side, free in zip(shape, called, strict=True)]
+    if layout == "nchw":
+        sides = [sides[0], sides[3], *sides[1:3]]
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     return onnx.helper.make_tensor_value_info(name, kind, sides)

@@ -28,6 +28,7 @@ from keras_vit.export.serving_options import ServingOptions, version_path
 from keras_vit.export.staging import require_free
 
 _INPUT_TYPES = ("uint8", "float32")
+_DRAWN = 224  # the side of the first test images of a model of any size without a configuration
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class Plan:
         if self.images.shape[1] is not None:
             return sides(self.images)
         height, width = self.seen
-        return height * 5 // 4 + 1, width * 3 // 2, self.images.shape[3] or 0
+        if self.mode == "baked":
+            height, width = height * 5 // 4 + 1, width * 3 // 2
+        return height, width, self.images.shape[3] or 0
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -96,7 +99,7 @@ def plan_export(
     batch: int | str | None,
     preprocessing: str | keras.layers.Layer,
     input_dtype: str | None,
-    image_size: tuple[int, int] | None,
+    image_size: tuple[int, int] | str | None,
     input_size: tuple[int, int] | str | None,
     outputs: Sequence[str] | None,
     labels: Sequence[str] | None,
@@ -126,6 +129,9 @@ def plan_export(
     images = _images(model, config, mode, size, input_dtype, image_size)
     seen = sides(images)[:2]
     values = _preprocessing(config, seen)
+    if image_size == "dynamic":
+        _require_any_size(model, resolved, mode, precision)
+        images = dataclasses.replace(images, shape=(size, None, None, images.shape[-1]))
     if mode == "baked":
         images = dataclasses.replace(
             images, shape=(size, *_input_size(input_size, resolved), images.shape[-1])
@@ -149,7 +155,7 @@ def plan_export(
         front=front,
         own=own,
         wanted=wanted,
-        gives=_tensors(served, own, size, seen if front is None else front.output.shape[1:3]),
+        gives=_tensors(served, own, size, (images if front is None else front.output).shape[1:3]),
         config=config,
         labels=_labels(model, labels, config, own),
         options=options,
@@ -225,14 +231,23 @@ def _images(
     mode: str,
     batch: int | None,
     input_dtype: str | None,
-    image_size: tuple[int, int] | None,
+    image_size: tuple[int, int] | str | None,
 ) -> Tensor:
     """The input that the artifact will have."""
     height, width, channels = image_shape(model)
     own = (height, width)
-    size = image_size or (config.preprocessing.image_size if config and None in own else own)
+    if image_size in (None, "dynamic"):
+        size: Any = config.preprocessing.image_size if config and None in own else own
+    elif isinstance(image_size, str):
+        raise UsageError(f'image_size has to be (height, width) or "dynamic", not {image_size!r}')
+    else:
+        size = image_size
+    if None in size and image_size == "dynamic":
+        size = tuple(side or _DRAWN for side in size)
     if None in size:
-        raise UsageError("the model takes images of any size; pass image_size=(height, width)")
+        raise UsageError(
+            'the model takes images of any size; pass image_size=(height, width) or "dynamic"'
+        )
     if mode != "layer" and any(
         side not in (None, given) for side, given in zip(own, size, strict=True)
     ):
@@ -249,6 +264,24 @@ def _images(
         if dtype not in _INPUT_TYPES:
             raise UsageError(f"input_dtype has to be one of {_INPUT_TYPES}, not {dtype!r}")
     return Tensor("images", (batch, *size, channels), dtype)
+
+
+def _require_any_size(model: keras.Model, format: str, mode: str, precision: str) -> None:
+    """Refuse free height and width where something wants them fixed."""
+    if image_shape(model)[:2] != (None, None):
+        raise UsageError(
+            f'image_size="dynamic" needs a model of images of any size, and this one takes '
+            f"{model.inputs[0].shape[1]} x {model.inputs[0].shape[2]}; load it with "
+            "dynamic_image_size=True"
+        )
+    if format == "tflite":
+        raise UsageError('image_size="dynamic" is of ONNX files and SavedModels, not of tflite')
+    if mode not in ("none", "normalize"):
+        raise UsageError(
+            f'image_size="dynamic" does not go with preprocessing="{mode}", which gives one size'
+        )
+    if precision != "float32":
+        raise UsageError(f'image_size="dynamic" does not go with precision="{precision}"')
 
 
 def _require_fit(front: keras.Model, model: keras.Model) -> None:
@@ -280,7 +313,7 @@ def _labels(
 
 
 def sides(images: Tensor) -> tuple[int, int, int]:
-    """(height, width, channels) of an artifact's input, which are all fixed."""
+    """(height, width, channels) of an artifact's input, where they are all fixed."""
     height, width, channels = images.shape[1:]
     assert height and width and channels
     return height, width, channels

@@ -58,6 +58,11 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
     help="Of the images before a baked resize. [default: any for savedmodel]",
 )
 @click.option(
+    "--dynamic-size",
+    is_flag=True,
+    help="The file takes images of any height and width; onnx and savedmodel.",
+)
+@click.option(
     "--outputs",
     type=Names(),
     help="Of logits, probabilities, top5, features, attention, blocks_0. [default: what MODEL gives]",
@@ -123,6 +128,7 @@ def command(
     endpoints: tuple[str, ...] | None,
     xla: bool,
     versioned: bool,
+    dynamic_size: bool,
     **arguments: Any,
 ) -> None:
     """Write MODEL as FORMAT: savedmodel, tflite or onnx (tf_saved_model and litert are taken too).
@@ -149,14 +155,17 @@ def command(
             num_classes=num_classes,
             image_size=None if saved else image_size,
             in_chans=in_chans,
-            **dict(assignments),
+            **{
+                **({"dynamic_image_size": True} if dynamic_size and not saved else {}),
+                **dict(assignments),
+            },
         )
     with working(f"Exporting and verifying {path}"):
         report = keras_vit.export_model(
             network,
             path,
             format,
-            image_size=image_size if saved else None,
+            image_size="dynamic" if dynamic_size else image_size if saved else None,
             overwrite=force,
             opset=int(opset),
             attention=attention,

@@ -23,6 +23,7 @@ from keras_vit.export.artifact import Artifact
 from keras_vit.export.convert_child import write as convert
 from keras_vit.export.front import build_front
 from keras_vit.export.images import as_seen, source_images
+from keras_vit.export.sidecar import metadata
 
 FORMATS = ("onnx", "tflite", "savedmodel")
 SIZE = (57, 41)
@@ -214,7 +215,16 @@ def converted_here(model: Any, size: tuple[int, int], path: Path) -> Path:
         "own": ["logits"],
         "wanted": None,
         "xla": False,
-        "metadata": {},
+        "metadata": metadata(
+            name="small",
+            config=model.config,
+            labels=model.labels,
+            mode="baked",
+            input_dtype="uint8",
+            image_size=(32, 32),
+            backend="tensorflow",
+            input_size=size,
+        ),
     }
     convert(request, model, front)
     return path
