@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vit.errors import ExportError, KerasVitError, UsageError
+from keras_vit.export.limits import Limits
 
 _LOG_TAIL = 40  # lines
 
@@ -39,8 +40,10 @@ def run_child(module: str, request: dict[str, Any], folder: Path) -> dict[str, A
         folder: takes the request, the result and the log.
 
     Raises:
-        ExportError: the child died; UsageError, ReloadError: as the child raised them.
+        ExportError: the child died, or went beyond `Limits.of_environment()`; UsageError, ReloadError: as
+            the child raised them.
     """
+    limits, name = Limits.of_environment(), module.rpartition(".")[2]
     paths = {part: folder / f"{module}.{part}" for part in ("request", "result", "log")}
     paths["request"].write_text(json.dumps(request))
     paths["result"].unlink(missing_ok=True)
@@ -57,7 +60,9 @@ def run_child(module: str, request: dict[str, Any], folder: Path) -> dict[str, A
             start_new_session=True,
         )
         try:
-            process.wait()
+            limits.wait(process, name)
+        except ExportError as error:
+            raise _with_log(error, paths["log"]) from None
         finally:
             process.kill()
             process.wait()
@@ -65,9 +70,7 @@ def run_child(module: str, request: dict[str, Any], folder: Path) -> dict[str, A
             process.stdin.close()
     result = json.loads(paths["result"].read_text()) if paths["result"].is_file() else None
     if result is None:
-        raise _with_log(
-            ExportError(_death(module.rpartition(".")[2], process.returncode)), paths["log"]
-        )
+        raise _with_log(ExportError(_death(name, process.returncode)), paths["log"])
     if "error" in result:
         raised = _ERRORS.get(result["error"], ExportError)(result["message"])
         raise _with_log(raised, paths["log"])

@@ -21,6 +21,8 @@ def main(request):
         case "kill": os.kill(os.getpid(), signal.SIGKILL)
         case "exit": os._exit(3)
         case "usage": raise UsageError("batch is odd")
+        case "sleep": import time; time.sleep(60)
+        case "grow": held = b"x" * 1_000_000_000; signal.pause()
         case "bug": raise ZeroDivisionError("division by zero\\nsecond line")
         case "wait":
             open(request["pid"], "w").write(str(os.getpid()))
@@ -60,6 +62,33 @@ def test_every_end_is_one_line(
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "working on it" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("do", "variable", "limit", "message"),
+    [
+        ("sleep", "KERAS_VIT_CHILD_SECONDS", "3", "odd_child took more than 3 s and was ended"),
+        ("grow", "KERAS_VIT_CHILD_GIGABYTES", "0.5", "took more than 0.5 GB of memory"),
+    ],
+)
+def test_child_beyond_a_limit_is_ended(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    do: str,
+    variable: str,
+    limit: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv(variable, limit)
+    with pytest.raises(ExportError, match=message) as caught:
+        run_child("odd_child", {"do": do}, tmp_path)
+    assert variable in str(caught.value)
+
+
+def test_limit_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_VIT_CHILD_SECONDS", "soon")
+    with pytest.raises(UsageError, match="KERAS_VIT_CHILD_SECONDS has to be a positive number"):
+        run_child("odd_child", {"do": "echo", "value": 1}, tmp_path)
 
 
 def test_interruption_ends_the_child(tmp_path: Path) -> None:

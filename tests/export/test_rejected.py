@@ -182,9 +182,29 @@ def test_wrong_normalisation(
     import onnx
 
     def change(proto: Any) -> None:
-        (offset,) = [w for w in proto.graph.initializer if w.name.startswith("normalize/offset")]
+        (offset,) = [w for w in proto.graph.initializer if "normalize/offset" in w.name]
         values = np.float32([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]).reshape(3, 1, 1)
         offset.CopyFrom(onnx.numpy_helper.from_array(values, offset.name))
+
+    rewrite(onnx_file, change)
+    _, _, found = run_and_compare(open_artifact(onnx_file), raw, expected, TOLERANCE)
+    assert found and "logits differs from the model" in found[0]
+
+
+def test_swapped_channels(
+    onnx_file: Path, raw: np.ndarray, expected: Mapping[str, np.ndarray]
+) -> None:
+    """Blue, green, red where the model was trained on red, green, blue."""
+    import onnx
+
+    def change(proto: Any) -> None:
+        (kernel,) = [
+            w
+            for w in proto.graph.initializer
+            if w.name.startswith("patch_embed") and len(w.dims) == 4
+        ]
+        values = onnx.numpy_helper.to_array(kernel)[:, ::-1].copy()  # (filters, channels, h, w)
+        kernel.CopyFrom(onnx.numpy_helper.from_array(values, kernel.name))
 
     rewrite(onnx_file, change)
     _, _, found = run_and_compare(open_artifact(onnx_file), raw, expected, TOLERANCE)
