@@ -1,6 +1,7 @@
 """Convert in a lower precision than float32: smooth, write in float32, quantise what was written."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from keras_vit.export import handover
-from keras_vit.export.child import ReloadError
+from keras_vit.export.child import ReloadError, run_child
 from keras_vit.export.images import as_seen, feed, source_images
+from keras_vit.export.ladder import Samples
+from keras_vit.export.outputs import expected_outputs
 from keras_vit.export.planning import Plan, sides
 from keras_vit.export.precision import WEIGHT_BYTES
 from keras_vit.export.reference import answers
@@ -22,6 +25,7 @@ Write = Callable[[Plan, Path, Path, dict[str, Any]], Converted]
 """Writes a plan to a path in float32, with a folder for its files, and options of the converter."""
 
 _SMOOTHING_IMAGES = 16
+_MOST = 0.9  # of the weights in int8: below it the rest is worth a note
 _STRUCTURED_SETS = 8  # of `structured_images`, each drawn otherwise
 _FLAT = 3  # of which the last ones are flat, and the same in each
 
@@ -97,40 +101,65 @@ def _lower_onnx(plan: Plan, artifact: Path, folder: Path, write: Write) -> Conve
     source = folder / "float32.onnx"
     whole, converted, notes = write(plan, source, folder, {})
     try:
-        held, more = _ONNX[plan.precision.name](source, artifact)
+        held, more = _quantised_onnx(plan, source, artifact, folder)
     finally:
         for file in list(files_of(source)):
             file.unlink(missing_ok=True)
     return whole, {**converted, "weight_bytes": held}, (*notes, *more)
 
 
-def _onnx_float16(source: Path, artifact: Path) -> tuple[int, tuple[str, ...]]:
-    from keras_vit.export import onnx_float16
+def _quantised_onnx(
+    plan: Plan, source: Path, artifact: Path, folder: Path
+) -> tuple[int, tuple[str, ...]]:
+    """Write a float32 file in another precision: (bytes of its weights, notes)."""
+    from keras_vit.export import onnx_float16, onnx_int8_dynamic
 
-    return onnx_float16.write(source, artifact), ()
+    match plan.precision.name:
+        case "float16":
+            return onnx_float16.write(source, artifact), ()
+        case "int8-dynamic":
+            held, share = onnx_int8_dynamic.write(source, artifact)
+            return held, _rest_in_float(share)
+        case _:
+            samples = _samples(plan, folder)
+            request = {"source": str(source), "artifact": str(artifact), "samples": str(samples)}
+            found = run_child("keras_vit.export.onnx_int8", request, folder)
+            samples.unlink()
+            return found["weight_bytes"], (found["note"], *_rest_in_float(found["share"]))
 
 
-def _onnx_dynamic(source: Path, artifact: Path) -> tuple[int, tuple[str, ...]]:
-    from keras_vit.export import onnx_int8_dynamic
-
-    held, share = onnx_int8_dynamic.write(source, artifact)
-    if share > 0.9:
-        return held, ()
-    note = (
-        f"int8 are the weights of matrix products, {share:.0%} of all; the others stay in float32"
-    )
-    return held, (note,)
-
-
-_ONNX: dict[str, Callable[[Path, Path], tuple[int, tuple[str, ...]]]] = {
-    "float16": _onnx_float16,
-    "int8-dynamic": _onnx_dynamic,
-}
+def _rest_in_float(share: float) -> tuple[str, ...]:
+    if share > _MOST:
+        return ()
+    return (f"{share:.0%} of the weights are in int8; the others stay in float32",)
 
 
 def _lower_tflite(plan: Plan, artifact: Path, folder: Path, write: Write) -> Converted:
     """Have the converter quantise."""
-    name = plan.precision.name
-    whole, converted, notes = write(plan, artifact, folder, {"precision": name})
+    name, search = plan.precision.name, folder / "search.json"
+    options: dict[str, Any] = {"precision": name}
+    if name == "int8":
+        options |= {"samples": str(_samples(plan, folder)), "search": str(search)}
+    whole, converted, notes = write(plan, artifact, folder, options)
+    if name == "int8":
+        notes = (*notes, json.loads(search.read_text())["note"])
+        for file in (search, Path(options["samples"])):
+            file.unlink()
     held = converted["weight_bytes"] // WEIGHT_BYTES["float32"] * WEIGHT_BYTES[name]
     return whole, {**converted, "weight_bytes": held}, notes
+
+
+def _samples(plan: Plan, folder: Path) -> Path:
+    """A file of the user's images as the artifact takes them, and of what the model answers to those
+    held out."""
+    calibration, bar = plan.precision.calibration, plan.precision.bar
+    assert calibration is not None and bar is not None
+    calibrating, held_out = (
+        feed(raw, plan.images.dtype, plan.mode, plan.preprocessing)
+        for raw in (calibration.calibrating, calibration.held_out)
+    )
+    seen = images_for_model(plan, calibration.held_out)
+    expected = expected_outputs(plan.model, plan.own, plan.wanted, seen)
+    path = folder / "samples.npz"
+    Samples(calibrating, held_out, expected, bar).save(path)
+    return path

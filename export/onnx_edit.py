@@ -32,7 +32,8 @@ class Editable:
 
     def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Append a node with one output, and return the output's name."""
-        self.nodes.append(onnx.helper.make_node(op, inputs, [output], name=output, **attributes))
+        name = f"{output}/{op}"
+        self.nodes.append(onnx.helper.make_node(op, inputs, [output], name=name, **attributes))
         return output
 
     def write(self, path: Path) -> int:
@@ -103,12 +104,12 @@ def products(model: Editable) -> Iterator[onnx.NodeProto]:
             and matrix.ndim == 2
             and matrix.dtype == np.float32
             and node.input[0] not in model.weights
-            and _is_plain(node)
+            and is_plain(node)
         ):
             yield node
 
 
-def _is_plain(node: onnx.NodeProto) -> bool:
+def is_plain(node: onnx.NodeProto) -> bool:
     """Whether a Gemm is x @ weight + bias, the weight transposed perhaps."""
     given = attributes(node)
     return given.get("alpha", 1) == given.get("beta", 1) == 1 and not given.get("transA")

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from onnx_cases import CVT, VIT, images_for, load, operators, run, weight_bytes, write
 
 from keras_vit.errors import ExportError
-from keras_vit.export import onnx_float16, onnx_int8_dynamic
+from keras_vit.export import onnx_edit, onnx_float16, onnx_int8, onnx_int8_dynamic
 from keras_vit.export.agreement import agree
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -156,3 +156,53 @@ def test_nothing_to_quantise(tmp_path: Path) -> None:
     write(model, tmp_path / "m.onnx", np.zeros((1, 8, 8, 3), np.float32))
     with pytest.raises(ExportError, match="matrix products, and the model has none"):
         onnx_int8_dynamic.write(tmp_path / "m.onnx", tmp_path / "int8.onnx")
+
+
+# Static int8
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_static_int8(written: Any, name: str, tmp_path: Path) -> None:
+    """Products and convolutions take what was quantised, and answer about the same."""
+    source, path = written(name), tmp_path / "int8.onnx"
+    fed = source.images.transpose(0, 3, 1, 2) if source.layout == "nchw" else source.images
+    ranges = onnx_int8.find_ranges(source.path, path, np.ascontiguousarray(fed))
+    held, share = onnx_int8.write(source.path, path, ranges, ())
+    onnx.checker.check_model(path, full_check=True)
+    proto = onnx.load(path)
+    assert held == weight_bytes(proto) and share > 0.5
+    makers = {output: node.op_type for node in proto.graph.node for output in node.output}
+    for node in proto.graph.node:
+        if node.op_type in ("MatMul", "Conv"):
+            assert {makers[x] for x in node.input} == {"DequantizeLinear"}
+    found = agree(source.logits, run(path, source.images, source.layout)["logits"])
+    assert found.cosine_min > 0.97
+
+
+def test_ranges_are_those_of_the_activations(written: Any, tmp_path: Path) -> None:
+    source = written("vit")
+    ranges = onnx_int8.find_ranges(source.path, tmp_path / "m.onnx", source.images)
+    (convolution,) = [x for x in onnx.load(source.path).graph.node if x.op_type == "Conv"]
+    assert ranges[convolution.input[0]] == (source.images.min(), source.images.max())
+    low, high = ranges["blocks_0/attn/Softmax"]
+    assert 0 <= low < high <= 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_may_stay_in_float32(written: Any, tmp_path: Path) -> None:
+    """Attention, the products behind GELU, and both ends, one more each time."""
+    first, attention, behind, ends = onnx_int8.ladder(onnx_edit.read(written("vit").path))
+    assert not first.operators
+    assert len(attention.operators) == 4
+    assert set(behind.operators) - set(attention.operators) == {
+        "blocks_0/mlp/fc2/MatMul",
+        "blocks_1/mlp/fc2/MatMul",
+    }
+    assert set(ends.operators) - set(behind.operators) == {"patch_embed/proj/Conv", "head/Gemm"}
+    path = tmp_path / "int8.onnx"
+    source = written("vit")
+    ranges = onnx_int8.find_ranges(source.path, path, source.images)
+    onnx_int8.write(source.path, path, ranges, ends.operators)
+    nodes = {node.name: node for node in onnx.load(path).graph.node}
+    for name in ends.operators:
+        assert not any("dequantized" in x for x in nodes[name].input)

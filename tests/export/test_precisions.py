@@ -50,7 +50,7 @@ def test_written_and_verified(
     assert report.weight_bytes <= report.size
     found = agree(answers, open_artifact(path).predict(photographs))
     assert found.cosine_min > 0.99
-    assert 0 < np.abs(answers - open_artifact(path).predict(photographs)).max()
+    assert np.abs(answers - open_artifact(path).predict(photographs)).max() > 0
 
 
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
@@ -83,6 +83,38 @@ def test_users_images_judge(model: Any, tmp_path: Path) -> None:
     )
     assert report.comparison.images == 18
     assert any("36 images for calibration are few" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_static_int8(model: Any, tmp_path: Path, format: str) -> None:
+    """Activations are quantised too, and the report says what was not."""
+    path = tmp_path / f"m.{format}"
+    report = export_model(
+        model,
+        path,
+        preprocessing="normalize",
+        precision="int8",
+        calibration=pictures(64),
+        target_agreement=0.6,
+    )
+    assert report.verified and report.precision == "int8"
+    assert report.comparison.images == 32 and report.comparison.cosine_mean > 0.98
+    assert report.operators["QuantizeLinear" if format == "onnx" else "QUANTIZE"] >= 1
+    assert sum("static int8: " in note for note in report.notes) == 1
+    assert any("slower than float32 on x86" in note for note in report.notes) == (
+        format == "tflite"
+    )
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.json"}
+
+
+def test_static_int8_that_loses_decisions(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, with the best that was found; `target_agreement` cannot be 1.1, a cosine can."""
+    monkeypatch.setattr(precision, "_COSINES", {"int8": (1.1, 0.7)})
+    with pytest.raises(ExportError, match=r"static int8 gives .* at best, and an"):
+        export_model(model, tmp_path / "m.onnx", precision="int8", calibration=pictures(32))
+    assert not list(tmp_path.iterdir())
 
 
 def test_target_that_is_not_reached(
