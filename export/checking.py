@@ -1,5 +1,6 @@
 """`check`: is a file still the one that was exported, does it run, does it compute what a model does."""
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vit.config import Preprocessing
 from keras_vit.errors import ExportError, UsageError
 from keras_vit.export.artifact import images_last, open_artifact
 from keras_vit.export.formats import recognise
-from keras_vit.export.images import feed, raw_images
+from keras_vit.export.images import as_seen, feed, raw_images
 from keras_vit.export.report import CheckReport, Tensor
 from keras_vit.export.sidecar import preprocessing_of, read_sidecar, sha256, size_of
 from keras_vit.export.verify import Finding, examine_in_child
@@ -98,19 +100,50 @@ def _answers(
     if isinstance(against, str | os.PathLike):
         other = open_artifact(against)
         theirs = other.preprocessing or values
-        _require_alike(mode, other.preprocessing_mode, wanted, other.images)
-        fed = feed(raw, other.images.dtype, other.preprocessing_mode, theirs)
-        expected = other.run(fed)
+        seen = _seen(raw, mode, other.preprocessing_mode, values or theirs)
+        _require_alike(mode, other.preprocessing_mode, _like(wanted, seen), other.images)
+        given = other.run(feed(seen, other.images.dtype, other.preprocessing_mode, theirs))
+        expected = _in_common(given, finding)
     else:
         from keras_vit.export.interface import configuration, output_names
-        from keras_vit.export.reference import answers
+        from keras_vit.export.outputs import expected_outputs
 
         config = configuration(against)
         theirs = config.preprocessing if config else values
-        given = against.inputs[0]
-        _require_alike(mode, "none", wanted, Tensor("images", tuple(given.shape), given.dtype))
-        expected = answers(against, output_names(against), feed(raw, given.dtype, "none", theirs))
+        (one,) = against.inputs
+        seen = _seen(raw, mode, "none", values or theirs)
+        takes = Tensor("images", tuple(one.shape), one.dtype)
+        _require_alike(mode, "none", _like(wanted, seen), takes)
+        images = feed(seen, one.dtype, "none", theirs)
+        asked = metadata.get("outputs")
+        expected = expected_outputs(against, output_names(against), asked, images)
     return feed(raw, wanted.dtype, mode, values or theirs), expected
+
+
+def _seen(raw: np.ndarray, mode: str, other_mode: str, values: Preprocessing | None) -> np.ndarray:
+    """The images for `against`: resized by Pillow where the file resizes and it does not."""
+    if mode == other_mode or "baked" not in (mode, other_mode):
+        return raw
+    if mode != "baked":
+        raise UsageError(
+            "what it is checked against resizes its images itself and the file does not: check the "
+            "other against it"
+        )
+    return as_seen(raw, mode, values)
+
+
+def _like(wanted: Tensor, images: np.ndarray) -> Tensor:
+    """The input as if it took images of this size."""
+    return dataclasses.replace(wanted, shape=(wanted.shape[0], *images.shape[1:]))
+
+
+def _in_common(given: Mapping[str, np.ndarray], finding: Finding) -> dict[str, np.ndarray]:
+    """The outputs that the file has too."""
+    names = [output.name for output in finding.outputs]
+    common = {name: value for name, value in given.items() if name in names}
+    if not common:
+        raise UsageError(f"nothing to compare: one gives {', '.join(given)}, the other {names}")
+    return common
 
 
 def _images(finding: Finding, metadata: Mapping[str, Any]) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from keras_vit.errors import UsageError
+from keras_vit.export.serving_options import versions
 
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -59,6 +60,10 @@ def recognise(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel"
+        if found := versions(path):
+            raise UsageError(
+                f"{path} is a folder of versions; name one, such as {path / str(found[-1])}"
+            )
         raise UsageError(f"{path} is a folder without saved_model.pb: not a SavedModel")
     if not path.is_file():
         raise UsageError(f"{path} does not exist")

@@ -130,4 +130,4 @@ def raw_images(wanted: Tensor, values: Preprocessing | None) -> np.ndarray:
             f"the input {wanted} does not take images (batch, height, width, channels)"
         )
     height, width = values.image_size if values else (_SIZE, _SIZE)
-    return structured_images(wanted.shape[1] or height, wanted.shape[2] or width, channels)
+    return source_images(wanted.shape[1] or height, wanted.shape[2] or width, channels)

@@ -43,6 +43,11 @@ def eval_image(image: ImageLike, preprocessing: Preprocessing) -> np.ndarray:
     return np.dstack(cropped)
 
 
+def decoded(image: ImageLike, channels: int = 3) -> np.ndarray:
+    """An image as it is, uint8 (H, W, channels); see `eval_image`."""
+    return np.dstack([np.asarray(plane) for plane in _planes(image, channels)])
+
+
 def eval_batch(
     images: Sequence[ImageLike] | np.ndarray, preprocessing: Preprocessing
 ) -> np.ndarray:

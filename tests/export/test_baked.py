@@ -16,9 +16,10 @@ from baked_cases import (
     pictures,
 )
 
+import keras_vit
 from keras_vit.config import Preprocessing
 from keras_vit.errors import ExportError, UsageError
-from keras_vit.export import export_model, open_artifact
+from keras_vit.export import check, export_model, open_artifact
 from keras_vit.export.artifact import Artifact
 from keras_vit.export.convert_child import write as convert
 from keras_vit.export.front import build_front
@@ -84,10 +85,30 @@ def test_a_saved_model_takes_any_size(files: Any, model: Any, size: tuple[int, i
     assert np.abs(given - expected).max() <= 1e-4 * expected.std()
 
 
-def test_check_passes(files: Any, model: Any) -> None:
-    from keras_vit.export import check
+def test_check_against_the_model_is_by_pillow(files: Any, model: Any) -> None:
+    report = check(files("onnx").path, against=model)
+    assert report.problems == ()
+    assert report.comparison.top1_agreement == 1
 
-    assert check(files("onnx").path).problems == ()
+
+def test_check_against_a_file_that_does_not_resize(
+    files: Any, exported: Any, tmp_path: Path
+) -> None:
+    assert check(files("onnx").path, against=exported("onnx").path).problems == ()
+    with pytest.raises(UsageError, match="check the other against it"):
+        check(exported("onnx").path, against=files("onnx").path)
+
+
+def test_predict_resizes_once(files: Any, model: Any, tmp_path: Path) -> None:
+    """By itself: the pictures are given to the file as they are, each of its own size."""
+    images = [pictures(size, 1)[0] for size in [(48, 80), (90, 61)]]
+    expected = np.concatenate([answers_by_pillow(model, image[None]) for image in images])
+    given = keras_vit.predict(files("savedmodel").path, images, top=1)
+    labels = model.config.labels
+    assert [best[0][0] for best in given] == [labels[i] for i in expected.argmax(1)]
+    exponentials = np.exp(expected - expected.max(1, keepdims=True))
+    shares = (exponentials / exponentials.sum(1, keepdims=True)).max(1)
+    np.testing.assert_allclose([best[0][1] for best in given], shares, rtol=1e-3)
 
 
 class TestRefused:
