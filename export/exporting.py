@@ -14,6 +14,7 @@ from keras_vit.errors import ExportError
 from keras_vit.export import handover, sidecar
 from keras_vit.export.cases import Case, encoded_images, images_of_sizes
 from keras_vit.export.child import ReloadError, run_child
+from keras_vit.export.formats import resolve_format
 from keras_vit.export.images import as_seen, feed, source_images
 from keras_vit.export.lowering import Converted, images_for_model, judging_images, lower
 from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions
@@ -24,6 +25,7 @@ from keras_vit.export.report import ExportReport, Tensor
 from keras_vit.export.serving_options import ServingOptions
 from keras_vit.export.sidecar import SIGNATURE
 from keras_vit.export.staging import data_path, folder_of, publish, sidecar_path, staging
+from keras_vit.export.targets import require_runnable, settle, target_notes, use_of
 from keras_vit.export.verify import Finding, examine_in_child
 
 
@@ -39,15 +41,16 @@ def export_model(
     input_size: tuple[int, int] | str | None = None,
     outputs: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
-    opset: int = 20,
-    attention: str = "matmul",
-    layout: str = "nhwc",
+    opset: int | None = None,
+    attention: str | None = None,
+    layout: str | None = None,
     endpoints: Sequence[str] | None = None,
     xla: bool = False,
     versioned: bool | int = False,
     precision: str = "float32",
     calibration: Any = None,
     target_agreement: float = TARGET,
+    target: str | None = None,
     verify: bool = True,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -81,10 +84,11 @@ def export_model(
             number; `top5_classes` and `top5_probabilities`), `"features"`, `"attention"` (of every block)
             and names of layers, such as `"blocks_5"`; None is what the model gives.
         labels: one name a logit; None takes the model's own.
-        opset: of an ONNX file: 17, 18, 20, 21, 22 or 23. tf2onnx ends at 18.
-        attention: in an ONNX file `"matmul"`: of products and a softmax, or `"operator"`: ONNX's own,
-            from opset 23.
-        layout: of an ONNX file's images, `"nhwc"` or `"nchw"`: (batch, channels, height, width).
+        opset: of an ONNX file: 17, 18, 20, 21, 22 or 23; None is 20. tf2onnx ends at 18.
+        attention: in an ONNX file `"matmul"`: of products and a softmax, the default, or `"operator"`:
+            ONNX's own, from opset 23.
+        layout: of an ONNX file's images, `"nhwc"`, the default, or `"nchw"`: (batch, channels, height,
+            width).
         endpoints: of a SavedModel, signatures beside `serving_default`: `"images"` takes uint8 images of
             any size, `"bytes"` JPEG or PNG files, of any sizes in a batch, and both do all that the
             checkpoint's evaluation does. None is both, where the preprocessing is known.
@@ -100,6 +104,9 @@ def export_model(
             on: a folder, a uint8 array (N, H, W, C), a tf.data dataset, `"tfds:NAME:SPLIT"`. At least 32,
             of which every second one is held out to judge by. Without them 75 drawn images judge.
         target_agreement: share of the held-out images on which the top-1 has to stay, 0..1.
+        target: where the file shall run: `"server"`, `"mobile-cpu"`, `"mobile-gpu"`, `"browser"` or
+            `"tensorrt"`. It chooses what is left out above, and a file with an operator that it does not
+            have is refused (`keras_vit.export.targets`).
         verify: False skips reopening and comparing.
         overwrite: replace an output that exists.
 
@@ -110,15 +117,28 @@ def export_model(
         UsageError: arguments that do not fit, or an output that exists. Nothing was begun.
         ExportError: the conversion failed, or the file is wrong. Nothing was left behind.
     """
-    options = OnnxOptions(opset, attention, layout)
+    use = use_of(target, resolve_format(Path(path), format))
+    settled = settle(
+        target,
+        use,
+        {
+            "batch": batch,
+            "input_dtype": input_dtype,
+            "opset": opset,
+            "attention": attention,
+            "layout": layout,
+            "precision": precision,
+        },
+    )
+    options = OnnxOptions.of(settled["opset"], settled["attention"], settled["layout"])
     serving = ServingOptions(None if endpoints is None else tuple(endpoints), xla, versioned)
     plan = plan_export(
         model,
         Path(path),
         format,
-        batch,
+        settled["batch"],
         preprocessing,
-        input_dtype,
+        settled["input_dtype"],
         image_size,
         input_size,
         outputs,
@@ -135,9 +155,12 @@ def export_model(
         artifact = folder / plan.path.name
         plan, converted, notes = _convert(plan, artifact, folder)
         seconds = {"convert": time.perf_counter() - start}
+        require_runnable(target, use, artifact, plan.format)
         finding = _verify(plan, artifact, folder, converted["weight_bytes"]) if verify else None
         seconds["total"] = time.perf_counter() - start
         seconds["verify"] = seconds["total"] - seconds["convert"]
+        if finding is not None:
+            notes += target_notes(target, use, finding.operators, finding.comparison)
         report = _report(plan, artifact, converted, finding, seconds, notes)
         beside = folder / "sidecar"
         sidecar.write(beside, artifact, _metadata(plan), report, converted["versions"])

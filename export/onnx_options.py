@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from keras_vit.errors import UsageError
 
@@ -29,6 +29,12 @@ class OnnxOptions:
     opset: int = 20
     attention: str = "matmul"
     layout: str = "nhwc"
+
+    @classmethod
+    def of(cls, opset: int | None, attention: str | None, layout: str | None) -> Self:
+        """With the default for each that is None."""
+        given = {"opset": opset, "attention": attention, "layout": layout}
+        return cls(**{name: value for name, value in given.items() if value is not None})
 
     def require_valid(self, format: str) -> None:
         """Check them for a format.

@@ -33,6 +33,16 @@ def examine(path: Path, format: str) -> tuple[dict[str, int], list[str]]:
     return dict(sorted(operators.items())), problems
 
 
+def tensor_ranks(path: Path) -> dict[str, int]:
+    """How many axes each tensor of a TFLite file has, by its name."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graphs = (model.Subgraphs(index) for index in range(model.SubgraphsLength()))
+    tensors = (graph.Tensors(index) for graph in graphs for index in range(graph.TensorsLength()))
+    return {tensor.Name().decode(): tensor.ShapeLength() for tensor in tensors}
+
+
 def _onnx(path: Path) -> tuple[Counter[str], list[str]]:
     import onnx
 
