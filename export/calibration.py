@@ -211,7 +211,10 @@ def _prepared(
         return found
     if values is None:
         raise UsageError(f"the file takes images of {shape}: give calibration images of that size")
-    return eval_batch(found, dataclasses.replace(values, image_size=shape[:2]))
+    values = dataclasses.replace(values, image_size=shape[:2])
+    if mode in ("baked", "layer"):  # the file crops itself
+        values = dataclasses.replace(values, crop_pct=1.0, crop_mode="squash")
+    return eval_batch(found, values)
 
 
 def _floats(

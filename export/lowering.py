@@ -13,7 +13,7 @@ from keras_vit.export.child import ReloadError, run_child
 from keras_vit.export.images import as_seen, feed, source_images
 from keras_vit.export.ladder import Samples
 from keras_vit.export.outputs import expected_outputs
-from keras_vit.export.planning import Plan, sides
+from keras_vit.export.planning import Plan
 from keras_vit.export.precision import WEIGHT_BYTES
 from keras_vit.export.reference import answers
 from keras_vit.export.sidecar import files_of
@@ -54,8 +54,7 @@ def judging_images(plan: Plan) -> np.ndarray:
     """
     if plan.precision.calibration is not None:
         return plan.precision.calibration.held_out
-    size = sides(plan.images)
-    first, *others = (source_images(*size, seed=seed) for seed in range(_STRUCTURED_SETS))
+    first, *others = (source_images(*plan.tested, seed=seed) for seed in range(_STRUCTURED_SETS))
     return np.concatenate([first, *(images[:-_FLAT] for images in others)])
 
 

@@ -73,9 +73,9 @@ _NOTES: Mapping[tuple[str, str], str] = MappingProxyType(
 )
 
 
-def bar_of(name: str, target: float | None = None) -> Bar | None:
-    """What a file in a precision has to reach; None in float32."""
-    return None if name == "float32" else Bar(*_COSINES[name], target)
+def bar_of(name: Any, target: float | None = None) -> Bar | None:
+    """What a file in a precision has to reach; None in float32, or in none that is known."""
+    return Bar(*_COSINES[name], target) if name in _COSINES else None
 
 
 def require_precision(name: str, format: str, calibration: Any, target: float) -> None:
@@ -107,7 +107,7 @@ def plan_precision(
     name: str,
     calibration: Any,
     target: float,
-    shape: tuple[int | None, int | None, int | None],
+    shape: tuple[int | None, ...],
     mode: str,
     values: Preprocessing | None,
 ) -> Precision:
@@ -126,6 +126,6 @@ def plan_precision(
     from keras_vit.export import calibration as images
 
     height, width, channels = shape
-    assert height and width and channels, "tflite and onnx take images of one size"
+    assert height and width and channels, "a lower precision takes images of one size"
     found = images.calibration(calibration, (height, width, channels), mode, values)
     return Precision(name, found, target)

@@ -28,8 +28,10 @@ from keras_vit.cli.output import (
 from keras_vit.export import FORMATS, ExportReport
 from keras_vit.export.formats import SUFFIXES
 from keras_vit.export.onnx_options import ATTENTIONS, LAYOUTS, OPSETS, OnnxOptions
+from keras_vit.export.precision import PRECISIONS, TARGET, Precision, require_precision
 from keras_vit.export.serving_options import ServingOptions, version_path
 from keras_vit.export.staging import require_free
+from keras_vit.export.targets import TARGETS, settle, use_of
 from keras_vit.outputs import require_folder
 
 _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmodel": "_savedmodel"}
@@ -73,23 +75,23 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
 @click.option(
     "--opset",
     type=click.Choice([str(opset) for opset in OPSETS]),
-    default=str(OnnxOptions.opset),
-    show_default=True,
-    help="Of an ONNX file's operators.",
+    help=f"Of an ONNX file's operators. [default: {OnnxOptions.opset}]",
 )
 @click.option(
     "--attention",
     type=click.Choice(ATTENTIONS),
-    default=OnnxOptions.attention,
-    show_default=True,
-    help="Of an ONNX file; operator: ONNX's own, from opset 23.",
+    help="Of an ONNX file; operator: ONNX's own, from opset 23. "
+    f"[default: {OnnxOptions.attention}]",
 )
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),
-    default=OnnxOptions.layout,
-    show_default=True,
-    help="Of an ONNX file's images.",
+    help=f"Of an ONNX file's images. [default: {OnnxOptions.layout}]",
+)
+@click.option(
+    "--target",
+    type=click.Choice(list(TARGETS)),
+    help="Where the file shall run: it chooses what is left out, and refuses what it cannot run.",
 )
 @click.option(
     "--endpoints",
@@ -102,6 +104,25 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
     "--versioned",
     is_flag=True,
     help="Write the next version (PATH/1, PATH/2) of a SavedModel, as TF Serving reads it.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=Precision.name,
+    show_default=True,
+    help="float16, int8-dynamic and int8 for tflite and onnx; int8 needs --calibration.",
+)
+@click.option(
+    "--calibration",
+    metavar="FOLDER|tfds:NAME",
+    help="Images of the kind that the file will see; a half is held out to judge it by.",
+)
+@click.option(
+    "--target-agreement",
+    type=click.FloatRange(0, 1),
+    default=TARGET,
+    show_default=True,
+    help="Share of those images on which the top-1 has to stay.",
 )
 @weights_option
 @model_options
@@ -122,13 +143,17 @@ def command(
     assignments: Sequence[tuple[str, Any]],
     force: bool,
     as_json: bool,
-    opset: str,
-    attention: str,
-    layout: str,
+    opset: str | None,
+    attention: str | None,
+    layout: str | None,
+    target: str | None,
     endpoints: tuple[str, ...] | None,
     xla: bool,
     versioned: bool,
     dynamic_size: bool,
+    precision: str,
+    calibration: str | None,
+    target_agreement: float,
     **arguments: Any,
 ) -> None:
     """Write MODEL as FORMAT: savedmodel, tflite or onnx (tf_saved_model and litert are taken too).
@@ -136,9 +161,12 @@ def command(
     MODEL is a .keras file or a catalogue name. The file is reopened in its own runtime and compared
     with the model before it appears under its name, with NAME.json beside it.
     """
-    OnnxOptions(int(opset), attention, layout).require_valid(FORMATS[format])
+    onnx = {"opset": int(opset) if opset else None, "attention": attention, "layout": layout}
+    settled = settle(target, use_of(target, FORMATS[format]), {**arguments, **onnx})
+    OnnxOptions.of(*(settled[name] for name in onnx)).require_valid(FORMATS[format])
     endpoints = () if endpoints == ("none",) else endpoints
     ServingOptions(endpoints, xla, versioned).require_valid(FORMATS[format])
+    require_precision(precision, FORMATS[format], calibration, target_agreement)
     path = Path(output) if output else _default_output(model, FORMATS[format])
     if versioned:
         version_path(path, versioned, force)
@@ -167,12 +195,14 @@ def command(
             format,
             image_size="dynamic" if dynamic_size else image_size if saved else None,
             overwrite=force,
-            opset=int(opset),
-            attention=attention,
-            layout=layout,
+            **onnx,
+            target=target,
             endpoints=endpoints,
             xla=xla,
             versioned=versioned,
+            precision=precision,
+            calibration=calibration,
+            target_agreement=target_agreement,
             **arguments,
         )
     if as_json:
@@ -191,7 +221,7 @@ def _print(report: ExportReport) -> None:
     click.echo(report.path)
     print_fields(
         {
-            "format": f"{report.format}, {file_size(report.size)}, by {report.converter}",
+            "format": f"{report.format}, {report.precision}, {file_size(report.size)}, by {report.converter}",
             "takes": "; ".join(map(str, report.inputs)),
             "gives": "; ".join(map(str, report.outputs)),
             "beside it": ", ".join(file for file in report.files if file != report.path),

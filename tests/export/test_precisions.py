@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from test_calibration import pictures
 
 from keras_vit.errors import ExportError, UsageError
-from keras_vit.export import export_model, open_artifact, precision
+from keras_vit.export import check, export_model, open_artifact, precision
 from keras_vit.export.agreement import agree
 from keras_vit.export.reference import answers
 
@@ -197,3 +198,23 @@ def test_mixed_precision_to_int8(build: Any, tmp_path: Path) -> None:
         build(dtype="mixed_float16"), tmp_path / "m.onnx", precision="int8-dynamic"
     )
     assert any("rebuilt in float32" in note for note in report.notes)
+
+
+def test_checked_later(lowered: Any, model: Any) -> None:
+    """By the bar of the precision that the file says it has: not as float32, and still compared."""
+    path, _ = lowered("onnx", "int8-dynamic")
+    found = check(path, against=model)
+    assert found.passed, found.problems
+    assert found.comparison.cosine_mean > 0.99 and found.comparison.tolerance is None
+
+
+def test_resize_inside_stays_exact(model: Any, tmp_path: Path) -> None:
+    """Its products are not the model's: they are as exact as in a float32 file."""
+    path = tmp_path / "m.onnx"
+    options = {"preprocessing": "baked", "input_size": (50, 41), "precision": "int8-dynamic"}
+    report = export_model(model, path, calibration=pictures(32), target_agreement=0.5, **options)
+    assert report.verified
+    proto = onnx.load(path)
+    inside = [node for node in proto.graph.node if node.name.startswith("preprocessing/")]
+    assert any(node.op_type == "MatMul" for node in inside)
+    assert all("Integer" not in node.op_type for node in inside)
