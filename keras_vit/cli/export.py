@@ -162,7 +162,8 @@ def command(
     with the model before it appears under its name, with NAME.json beside it.
     """
     onnx = {"opset": int(opset) if opset else None, "attention": attention, "layout": layout}
-    settled = settle(target, use_of(target, FORMATS[format]), {**arguments, **onnx})
+    given = {**arguments, **onnx, "precision": precision}
+    settled = settle(target, use_of(target, FORMATS[format]), given)
     OnnxOptions.of(*(settled[name] for name in onnx)).require_valid(FORMATS[format])
     endpoints = () if endpoints == ("none",) else endpoints
     ServingOptions(endpoints, xla, versioned).require_valid(FORMATS[format])

@@ -36,6 +36,15 @@ MISUSES = {
         ["export", "onnx", NAME, "--attention", "operator"],
         'attention="operator" needs opset=23, not 20',
     ),
+    "no such target": (["export", "onnx", NAME, "--target", "phone"], "'phone' is not one of"),
+    "a format of another target": (
+        ["export", "onnx", NAME, "--target", "mobile-gpu"],
+        "target mobile-gpu takes tflite, not onnx",
+    ),
+    "a layout of another target": (
+        ["export", "onnx", NAME, "--target", "tensorrt", "--layout", "nhwc"],
+        "target tensorrt takes layout='nchw', not 'nhwc'",
+    ),
     "an opset of another format": (
         ["export", "tflite", NAME, "--opset", "18"],
         "opset, attention and layout are ONNX's; the format is tflite",
