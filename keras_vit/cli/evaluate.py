@@ -9,6 +9,7 @@ from keras_vit.cli.output import bar, json_option, print_fields, print_json
 
 if TYPE_CHECKING:
     from keras_vit.training import EvaluationReport
+    from keras_vit.training.evaluation import Difference
 
 
 @click.command("evaluate")
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     help="The images that train holds out, those it trains on, or both.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N")
+@click.option(
+    "--against",
+    metavar="MODEL",
+    help="Another model for the same images, such as the .keras file that a file was made from.",
+)
 @weights_option
 @json_option
 def command(model: str, data: str, weights: str | None, as_json: bool, **arguments: Any) -> None:
@@ -50,6 +56,21 @@ def _print(report: "EvaluationReport") -> None:
             "top-5": None if report.top5 is None else f"{report.top5:.2%}",
             "loss": f"{report.loss:.4f}",
             "seconds": f"{report.seconds:.2f} ({report.count / report.seconds:.0f} images/s)",
+        },
+        indent=2,
+    )
+    if report.against is not None:
+        _print_difference(report.against)
+
+
+def _print_difference(other: "Difference") -> None:
+    click.echo(f"against {other.model}")
+    print_fields(
+        {
+            "top-1": f"{other.top1:.2%}",
+            "agreement": f"{other.agreement:.2%}",
+            "difference": f"{other.max_difference:.2e} at most, {other.relative_difference:.1e} of the "
+            "logits' standard deviation",
         },
         indent=2,
     )

@@ -1,16 +1,20 @@
 """Anything that classifies images, behind one function: a Keras model, a file of any format, a name."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_vit.config import ModelConfig, Preprocessing
-from keras_vit.data.transforms import ImageLike, eval_batch, normalize
+from keras_vit.data.transforms import ImageLike, decoded, eval_batch, normalize
 from keras_vit.errors import KerasVitError, UsageError
+
+if TYPE_CHECKING:
+    from keras_vit.export import Artifact
 
 ModelLike = Any
 """A Keras model, the path of a `.keras`, `.tflite`, `.onnx` file or SavedModel, or a name."""
@@ -27,14 +31,18 @@ class Classifier:
         preprocessing: of its images.
         labels: one name a class, or None.
         classes: number of logits.
-        run: uint8 (B, h, w, C), resized and cropped, to logits (B, classes).
+        prepare: images to the uint8 (B, h, w, C) that `run` takes, resized and cropped where it wants that.
+        run: those to logits (B, classes).
+        largest_batch: how many images it takes at a time; None is any number.
     """
 
     name: str
     preprocessing: Preprocessing
     labels: tuple[str, ...] | None
     classes: int
+    prepare: Callable[[Sequence[ImageLike] | np.ndarray], np.ndarray]
     run: Callable[[np.ndarray], np.ndarray]
+    largest_batch: int | None = None
 
     def logits(
         self, images: Sequence[ImageLike] | np.ndarray, batch_size: int
@@ -44,8 +52,9 @@ class Classifier:
         Raises:
             KerasVitError: a logit is NaN or infinite.
         """
+        batch_size = min(batch_size, self.largest_batch or batch_size)
         for start in range(0, len(images), batch_size):
-            batch = eval_batch(images[start : start + batch_size], self.preprocessing)
+            batch = self.prepare(images[start : start + batch_size])
             # A last, shorter batch is filled up: a new shape would be traced and compiled anew.
             missing = min(batch_size, len(images)) - len(batch)
             filled = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
@@ -117,6 +126,7 @@ def _of_model(model: Any, given: Preprocessing | None) -> Classifier:
         preprocessing=preprocessing,
         labels=config.labels if config else None,
         classes=class_count(model.name, [tuple(o.shape) for o in model.outputs]),
+        prepare=lambda images: eval_batch(images, preprocessing),
         run=lambda images: model.predict_on_batch(normalize(images, preprocessing)),
     )
 
@@ -130,21 +140,39 @@ def _of_file(path: Path, given: Preprocessing | None) -> Classifier:
         names = ", ".join(o.name for o in artifact.outputs)
         raise UsageError(f"{path} gives {names}, not logits")
     preprocessing = known_preprocessing(str(path), artifact.preprocessing, given)
-    if artifact.preprocessing_mode == "none":
-
-        def run(images: np.ndarray) -> np.ndarray:
-            return artifact.predict(normalize(images, preprocessing))
-    else:
-        # The file normalises by itself: it takes 0..255, in the type that it was written for.
-        dtype = artifact.inputs[0].dtype
-
-        def run(images: np.ndarray) -> np.ndarray:
-            return artifact.predict(images.astype(dtype))
-
+    prepare, largest = _preparation(artifact, preprocessing)
     return Classifier(
         name=str(path),
         preprocessing=preprocessing,
         labels=artifact.labels,
         classes=class_count(str(path), [o.shape for o in outputs]),
-        run=run,
+        prepare=prepare,
+        run=_runner(artifact, preprocessing),
+        largest_batch=largest,
     )
+
+
+def _preparation(
+    artifact: "Artifact", preprocessing: Preprocessing
+) -> tuple[Callable[[Sequence[ImageLike] | np.ndarray], np.ndarray], int | None]:
+    """What has to be done before a file sees images, and how many of them it takes at a time."""
+    if artifact.preprocessing_mode != "baked":
+        return lambda images: eval_batch(images, preprocessing), None
+    height, width, channels = artifact.image_shape
+    if height is None or width is None:  # any size, but one a batch
+        return lambda images: decoded(images[0], channels or 3)[None], 1
+    # As a camera of that size would have seen them: the file does the rest.
+    camera = dataclasses.replace(
+        preprocessing, image_size=(height, width), crop_pct=1.0, crop_mode="center"
+    )
+    return lambda images: eval_batch(images, camera), None
+
+
+def _runner(
+    artifact: "Artifact", preprocessing: Preprocessing
+) -> Callable[[np.ndarray], np.ndarray]:
+    if artifact.preprocessing_mode == "none":
+        return lambda images: artifact.predict(normalize(images, preprocessing))
+    # The file normalises by itself: it takes 0..255, in the type that it was written for.
+    dtype = artifact.inputs[0].dtype
+    return lambda images: artifact.predict(images.astype(dtype))

@@ -16,6 +16,24 @@ from keras_vit.training.classifiers import Classifier, ModelLike, classifier
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How far two models are from each other on the same images.
+
+    Attributes:
+        model: the other's name or path. top1: its accuracy, 0..1.
+        agreement: share of images, 0..1, on which both have the same largest logit.
+        max_difference: of any logit. relative_difference: that over the other's logits' standard
+            deviation.
+    """
+
+    model: str
+    top1: float
+    agreement: float
+    max_difference: float
+    relative_difference: float
+
+
+@dataclass(frozen=True)
 class EvaluationReport:
     """What `evaluate` measured.
 
@@ -26,6 +44,7 @@ class EvaluationReport:
             top5 is None with five classes or fewer.
         loss: mean softmax cross-entropy, in nats.
         seconds: decoding and running, without opening the model.
+        against: the comparison with another model, where one was given.
     """
 
     model: str
@@ -36,6 +55,7 @@ class EvaluationReport:
     top5: float | None
     loss: float
     seconds: float
+    against: Difference | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -51,6 +71,7 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     fraction: float = 0.2,
     on_corrupt: str = "fail",
+    against: ModelLike | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
     """Measure a classifier on labelled images, with the preprocessing that it carries.
@@ -66,6 +87,7 @@ def evaluate(
         batch_size: images at a time.
         preprocessing: of a model that carries none.
         fraction, on_corrupt: as in `keras_vit.data.load`; give those that `train` was given.
+        against: another model, such as the Keras model that a file was made from, for the same images.
         progress: called with (images done, images) after every batch.
 
     Raises:
@@ -79,14 +101,11 @@ def evaluate(
     dataset = load(data, split, fraction=fraction, on_corrupt=on_corrupt)
     classifying = classifier(model, preprocessing)
     targets = _targets(dataset, classifying)
+    other = None if against is None else _other(against, preprocessing, classifying)
     start = time.perf_counter()
-    logits = []
-    for batch in classifying.logits(dataset.images, batch_size):
-        logits.append(batch)
-        if progress is not None:
-            progress(sum(map(len, logits)), len(dataset))
+    logits = _all_logits(classifying, dataset, batch_size, progress)
     seconds = time.perf_counter() - start
-    top1, top5, loss = measures(np.concatenate(logits), targets)
+    top1, top5, loss = measures(logits, targets)
     return EvaluationReport(
         model=classifying.name,
         split=split,
@@ -96,6 +115,47 @@ def evaluate(
         top5=top5,
         loss=loss,
         seconds=seconds,
+        against=other and _difference(other, logits, targets, dataset, batch_size),
+    )
+
+
+def _all_logits(
+    classifying: Classifier,
+    dataset: Dataset,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Logits of every image, float32 (images, classes)."""
+    logits: list[np.ndarray] = []
+    for batch in classifying.logits(dataset.images, batch_size):
+        logits.append(batch)
+        if progress is not None:
+            progress(sum(map(len, logits)), len(dataset))
+    return np.concatenate(logits)
+
+
+def _other(
+    against: ModelLike, preprocessing: Preprocessing | None, classifying: Classifier
+) -> Classifier:
+    other = classifier(against, preprocessing)
+    if other.classes != classifying.classes:
+        raise UsageError(
+            f"{classifying.name} has {classifying.classes} classes and {other.name} {other.classes}"
+        )
+    return other
+
+
+def _difference(
+    other: Classifier, logits: np.ndarray, targets: np.ndarray, dataset: Dataset, batch_size: int
+) -> Difference:
+    theirs = _all_logits(other, dataset, batch_size).astype(np.float64)
+    largest = float(np.abs(logits - theirs).max())
+    return Difference(
+        model=other.name,
+        top1=measures(theirs, targets)[0],
+        agreement=float((logits.argmax(axis=1) == theirs.argmax(axis=1)).mean()),
+        max_difference=largest,
+        relative_difference=largest / max(float(theirs.std()), np.finfo(float).tiny),
     )
 
 

@@ -59,6 +59,31 @@ def test_exported_files_are_as_good(trained, model, tmp_path, name, preprocessin
     assert report.count == 359
 
 
+def test_a_file_is_measured_against_its_model(model, tmp_path):
+    keras_vit.export_model(model, tmp_path / "m.onnx", verify=False)
+    report = keras_vit.evaluate(tmp_path / "m.onnx", "digits", against=model)
+    assert report.against.top1 == report.top1
+    assert report.against.agreement == 1
+    assert 0 < report.against.relative_difference < 1e-5
+
+
+def test_another_model_differs(model, untrained):
+    report = keras_vit.evaluate(untrained, "digits", against=model)
+    assert report.against.top1 > 0.9 > report.top1
+    assert report.against.agreement == pytest.approx(report.top1, abs=0.1)
+    assert report.against.relative_difference > 0.1
+
+
+@pytest.mark.parametrize("input_size", ["any", (8, 8)])
+def test_file_with_its_resize_inside_is_as_good(trained, model, tmp_path, input_size):
+    path = tmp_path / "baked"
+    keras_vit.export_model(
+        model, path, preprocessing="baked", input_size=input_size, endpoints=(), verify=False
+    )
+    report = keras_vit.evaluate(path, "digits")
+    assert report.top1 == pytest.approx(trained.report.accuracy, abs=1e-6)
+
+
 def test_every_image_is_counted_once_whatever_the_batch(model):
     few = load("digits").take(np.arange(23))
     seen: list[tuple[int, int]] = []
