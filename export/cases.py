@@ -68,19 +68,17 @@ def stored(cases: Sequence[Case]) -> tuple[dict[str, np.ndarray], list[dict[str,
     arrays: dict[str, np.ndarray] = {}
     rest = []
     for number, case in enumerate(cases):
-        encoded = not isinstance(case.inputs, np.ndarray)
-        inputs = (
-            [np.frombuffer(file, np.uint8) for file in case.inputs] if encoded else [case.inputs]
-        )
+        one = isinstance(case.inputs, np.ndarray)
+        inputs = [case.inputs] if one else [np.frombuffer(file, np.uint8) for file in case.inputs]
         for index, value in enumerate(inputs):
-            arrays[f"case.{number}.in.{index}"] = value
+            arrays[f"case.{number}.in.{index}"] = np.asarray(value)
         for name, value in case.expected.items():
             arrays[f"case.{number}.out.{name}"] = value
         rest.append(
             {
                 "signature": case.signature,
                 "what": case.what,
-                "files": len(inputs) if encoded else None,
+                "files": None if one else len(inputs),
                 "outputs": list(case.expected),
             }
         )

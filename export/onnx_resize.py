@@ -52,9 +52,8 @@ def _matrix(graph: Graph, old: int, new: Value, method: str) -> Value:
     first, step = (graph.constant(scalar(number)) for number in (0.0, 1.0))
     rows = graph.node("Range", first, new, step, shape=(None,))
     columns = graph.constant(np.arange(old, dtype=np.float32))
-    numbers = (Number(graph, value) for value in (columns, rows))
-    weights = axis_weights(Math(graph), *numbers, float(old), Number(graph, new), method)
-    return weights.value
+    one, other, length = (Number(graph, value) for value in (columns, rows, new))
+    return axis_weights(Math(graph), one, other, float(old), length, method).value
 
 
 class Number:

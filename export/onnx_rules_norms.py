@@ -88,8 +88,8 @@ def group_norm(
     whose mean is large.
     """
     x = graph.channels_first(x)
-    batch, height, width, channels = x.shape
-    size = channels // groups
+    batch, height, width, _ = x.shape
+    size = x.channels // groups
     grouped = graph.node(
         "Reshape",
         x,
@@ -123,8 +123,8 @@ def _group_means(graph: Graph, x: Value) -> Value:
 
 def _group_shape(graph: Graph, x: Value, groups: int) -> Value | np.ndarray:
     """(batch, groups, channels of each, height, width), of a map that is stored channels first."""
-    _, height, width, channels = x.shape
-    split = np.array([groups, channels // groups], np.int64)
+    _, height, width, _ = x.shape
+    split = np.array([groups, x.channels // groups], np.int64)
     if height is not None and width is not None:
         return np.array([0, *split, height, width], np.int64)
     start = graph.constant(np.array([0, *split], np.int64))

@@ -35,8 +35,8 @@ def patch_embedding(graph: Graph, layer: Any, x: Value) -> Value:
 def token_embedding(graph: Graph, layer: Any, x: Value) -> Value:
     """Zeros in front of the patches, then one sum: of positions, and prefix tokens where the zeros are."""
     tokens = grid_to_tokens(graph, x)
-    batch, length, dim = tokens.shape
-    prefix = layer.num_prefix_tokens
+    batch, length, _ = tokens.shape
+    dim, prefix = tokens.channels, layer.num_prefix_tokens
     if not prefix and not layer.position_embedding:
         return tokens
     if length is None:
@@ -46,7 +46,8 @@ def token_embedding(graph: Graph, layer: Any, x: Value) -> Value:
         values = np.zeros((1, prefix + length, dim), np.float32)
         values[:, :prefix] = _prefix(layer, dim)
         if layer.position_embedding:
-            grid = resize_grid(_grid(layer, dim), x.sides(1, 2), layer.pos_resize)
+            height, width = x.sides(1, 2)
+            grid = resize_grid(_grid(layer, dim), (height, width), layer.pos_resize)
             values[0, prefix:] = grid.reshape(-1, dim)
         return values
 

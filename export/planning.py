@@ -159,7 +159,9 @@ def plan_export(
         config=config,
         labels=_labels(model, labels, config, own),
         options=options,
-        endpoints=serving.chosen(resolved, values, images.shape[-1], mode, model.inputs[0].dtype),
+        endpoints=serving.chosen(
+            resolved, values, image_shape(model)[2], mode, model.inputs[0].dtype
+        ),
         xla=serving.xla,
         precision=plan_precision(
             precision, calibration, target_agreement, images.shape[1:], mode, values

@@ -109,7 +109,8 @@ def examine_in_child(
     arrays = folder / "verify.npz"
     given: dict[str, Any] = {f"out.{name}": value for name, value in (expected or {}).items()}
     more, described = stored(cases)
-    np.savez(arrays, **given, **more, **({} if images is None else {"images": images}))
+    given |= more if images is None else {**more, "images": images}
+    np.savez(arrays, **given)
     request = {
         "path": str(path),
         "format": format,

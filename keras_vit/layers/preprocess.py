@@ -87,14 +87,15 @@ class Preprocess(keras.layers.Layer):
 
     def _resized_in_graph(self, images: Any) -> Any:
         """`passes` for a size that is known at run time."""
-        old = [ops.cast(side, "float64") for side in ops.shape(images)[1:3]]
-        new = self._resized_sides(*old)
+        _, *sides, _ = ops.shape(images)
+        height, width = old = [ops.cast(side, "float64") for side in sides]
+        new = self._resized_sides(height, width)
         rows, columns = (
             pillow_weights(ops, o, n, ops.round((n - kept) / 2), kept, self.spec.interpolation)
             for o, n, kept in zip(old, new, self.spec.image_size, strict=True)
         )
         return ops.cond(
-            vertical_first(ops, *old, *new),
+            vertical_first(ops, height, width, *new),
             lambda: _resized(_resized(images, 1, rows), 2, columns),
             lambda: _resized(_resized(images, 2, columns), 1, rows),
         )
