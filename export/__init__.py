@@ -15,6 +15,7 @@ from keras_vit.export.report import CheckReport, Comparison, ExportReport, Tenso
 
 if TYPE_CHECKING:
     from keras_vit.export.artifact import Artifact, open_artifact
+    from keras_vit.export.benchmarking import Latency, Measurement, benchmark
     from keras_vit.export.checking import check
     from keras_vit.export.exporting import export_model
 
@@ -24,7 +25,10 @@ __all__ = [
     "CheckReport",
     "Comparison",
     "ExportReport",
+    "Latency",
+    "Measurement",
     "Tensor",
+    "benchmark",
     "check",
     "export_model",
     "open_artifact",
@@ -33,6 +37,9 @@ __all__ = [
 _LAZY = {
     "Artifact": "artifact",
     "open_artifact": "artifact",
+    "benchmark": "benchmarking",
+    "Latency": "benchmarking",
+    "Measurement": "benchmarking",
     "check": "checking",
     "export_model": "exporting",
 }

@@ -188,11 +188,13 @@ class Artifact:
         return np.ascontiguousarray(images, wanted.dtype)
 
 
-def open_artifact(path: str | os.PathLike[str]) -> Artifact:
+def open_artifact(path: str | os.PathLike[str], threads: int | None = None) -> Artifact:
     """Open a model file of any format.
 
     Args:
         path: a `.keras`, `.tflite` or `.onnx` file, or a SavedModel folder.
+        threads: of a TFLite or ONNX file's runtime; None is its own choice. TensorFlow and Keras have one
+            number for the whole process.
 
     Raises:
         UsageError: nothing is there. ExportError: its runtime cannot open it.
@@ -201,7 +203,7 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
     format = recognise(path)
     sidecar = read_sidecar(path)
     try:
-        runtime = _RUNTIMES[format](path)
+        runtime = _RUNTIMES[format](path, threads)
     except KerasVitError:
         raise
     except Exception as error:
@@ -230,11 +232,12 @@ def images_last(tensor: Tensor, layout: str) -> Tensor:
     return dataclasses.replace(tensor, shape=(batch, height, width, channels))
 
 
-def _open_onnx(path: Path) -> Runtime:
+def _open_onnx(path: Path, threads: int | None) -> Runtime:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads or 0  # its own choice
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     inputs, outputs = (
         tuple(
@@ -264,10 +267,10 @@ _ONNX_TYPES = {
 }
 
 
-def _open_tflite(path: Path) -> Runtime:
+def _open_tflite(path: Path, threads: int | None) -> Runtime:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count())
     signatures = interpreter.get_signature_list()
     key = SIGNATURE if SIGNATURE in signatures else next(iter(signatures), None)
     if key is None:
@@ -291,7 +294,7 @@ def _open_tflite(path: Path) -> Runtime:
     return Runtime(inputs, outputs, run, tflite_metadata.read(path))
 
 
-def _open_savedmodel(path: Path) -> Runtime:
+def _open_savedmodel(path: Path, _: int | None) -> Runtime:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
@@ -326,7 +329,7 @@ def _from_spec(name: str, spec: Any) -> Tensor:
     return Tensor(name, tuple(shape), spec.dtype.name)
 
 
-def _open_keras(path: Path) -> Runtime:
+def _open_keras(path: Path, _: int | None) -> Runtime:
     import keras
 
     import keras_vit.models  # noqa: F401 registers the classes
@@ -356,7 +359,7 @@ def _open_keras(path: Path) -> Runtime:
     return Runtime((images,), outputs, run, embedded)
 
 
-_RUNTIMES: Mapping[str, Callable[[Path], Runtime]] = {
+_RUNTIMES: Mapping[str, Callable[[Path, int | None], Runtime]] = {
     "keras": _open_keras,
     "savedmodel": _open_savedmodel,
     "tflite": _open_tflite,

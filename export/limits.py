@@ -50,7 +50,7 @@ class Limits:
                 process.wait(_POLL)
                 return
             except subprocess.TimeoutExpired:
-                if _resident(process.pid) > 1e9 * self.gigabytes:
+                if resident(process.pid) > 1e9 * self.gigabytes:
                     raise ExportError(
                         f"{name} took more than {self.gigabytes:.3g} GB of memory and was ended; "
                         f"{_GIGABYTES} allows it more"
@@ -78,8 +78,8 @@ def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _resident(pid: int) -> int:
-    """Bytes of memory that a process holds; 0 where that cannot be seen."""
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds now; 0 where that cannot be seen."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

@@ -21,6 +21,7 @@ _PUBLIC = {
     "predict": "training",
     "export_model": "export",
     "check": "export",
+    "benchmark": "export",
     "doctor": "diagnosis",
 }
 

@@ -22,6 +22,7 @@ _MODULES = {
     "evaluate": "evaluate",
     "export": "export",
     "check": "check",
+    "benchmark": "benchmark",
     "doctor": "doctor",
 }
 """Subcommand -> its module here, which has a click command called `command`."""
