@@ -1,0 +1,167 @@
+"""Latency and size of our int8-dynamic files, ONNX and TFLite, against timm's own float32 ONNX export.
+
+    python benchmarks/quantized_latency.py --models tiny,base --runs 5
+
+As `onnx_latency.py` measures: all files of a model in one process, one thread, CPU time, random order in
+each round, ratios within a round; a run is their median, in a new process, and every run is printed. Sizes
+are ratios to our float32 file of the same format. The weights are timm's initial ones.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+from harness import bind, environment
+from onnx_latency import TIMM_EXPORT
+from speed import make_weights, weights_folder
+
+OPERATOR = {"opset": 23, "attention": "operator"}
+
+FILES: dict[str, tuple[str, dict[str, Any]]] = {
+    "onnx": ("onnx", {}),
+    "onnx, int8-dynamic": ("onnx", {"precision": "int8-dynamic"}),
+    "onnx, int8-dynamic, Attention": ("onnx", {"precision": "int8-dynamic", **OPERATOR}),
+    "tflite": ("tflite", {}),
+    "tflite, int8-dynamic": ("tflite", {"precision": "int8-dynamic"}),
+}
+"""What a file is called -> its format, and the arguments of `export_model`."""
+
+OUR_EXPORT = """
+import json, sys, keras_vit
+model = keras_vit.load(sys.argv[1], weights=sys.argv[2])
+for path, arguments in json.loads(sys.argv[3]).items():
+    keras_vit.export_model(model, path, verify=False, overwrite=True, **arguments)
+"""
+
+
+def export(model: str, folder: Path) -> dict[str, Path]:
+    """The files of a model, each library's in a child process of its own."""
+    weights = make_weights(model, folder)
+    ours = {
+        name: folder / f"{model}.lower.{i}.{format}"
+        for i, (name, (format, _)) in enumerate(FILES.items())
+    }
+    timm = folder / f"{model}.timm.onnx"
+    chosen = json.dumps({str(ours[name]): arguments for name, (_, arguments) in FILES.items()})
+    for code, last in ((TIMM_EXPORT, str(timm)), (OUR_EXPORT, chosen)):
+        command = [sys.executable, "-P", "-c", code, model, str(weights), last]
+        done = subprocess.run(
+            command, env=environment(2, {}), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-3000:])
+    return {"timm": timm, **ours}
+
+
+def opened(path: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A file as a function of NHWC images, on one thread."""
+    if path.endswith(".tflite"):
+        from ai_edge_litert.interpreter import Interpreter
+
+        runner = Interpreter(path, num_threads=1).get_signature_runner("serving_default")
+        return lambda images: runner(images=images)["logits"]
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    if session.get_inputs()[0].shape[1] == 3:
+        return lambda images: session.run(
+            None, {"images": np.ascontiguousarray(images.transpose(0, 3, 1, 2))}
+        )[0]
+    return lambda images: session.run(None, {"images": images})[0]
+
+
+def measure(files: dict[str, str], rounds: int) -> dict[str, Any]:
+    """One run, in a process of its own: the median ratio to timm's, milliseconds, cosine with timm's."""
+    bind(1)
+    functions = {name: opened(path) for name, path in files.items()}
+    images = np.random.default_rng(0).normal(size=(1, 224, 224, 3)).astype(np.float32)
+    answers = {name: function(images).ravel() for name, function in functions.items()}
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    order = list(functions)
+    for _ in range(rounds):
+        random.shuffle(order)
+        for name in order:
+            start = process_time()
+            functions[name](images)
+            times[name].append(process_time() - start)
+    want = answers["timm"]
+    return {
+        name: {
+            "ratio": statistics.median(a / b for a, b in zip(taken, times["timm"], strict=True)),
+            "ms": 1e3 * statistics.median(taken),
+            "cosine": float(
+                answers[name] @ want / np.linalg.norm(answers[name]) / np.linalg.norm(want)
+            ),
+        }
+        for name, taken in times.items()
+    }
+
+
+def runs(files: dict[str, Path], count: int, rounds: int) -> list[dict[str, dict[str, float]]]:
+    """Several runs, each in a new process."""
+    spec = json.dumps({"files": {k: str(v) for k, v in files.items()}, "rounds": rounds})
+    results = []
+    for _ in range(count):
+        done = subprocess.run(
+            [sys.executable, __file__, "--measure", spec],
+            env=environment(1, {}),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+        for name, found in results[-1].items():
+            if found["cosine"] < 0.99:
+                raise RuntimeError(f"{name} has a cosine of {found['cosine']:.4f} with timm")
+    return results
+
+
+def table(
+    model: str, files: dict[str, Path], results: Sequence[dict[str, dict[str, float]]]
+) -> str:
+    """Markdown: a row a file, its size, every run's ratio, and their median."""
+    timm = statistics.median(result["timm"]["ms"] for result in results)
+    lines = []
+    for name in FILES:
+        ratios = [result[name]["ratio"] for result in results]
+        whole = files[FILES[name][0]].stat().st_size
+        lines.append(
+            f"| {model} | {name} | {files[name].stat().st_size / whole:.4f} | {timm:.0f} "
+            f"| {statistics.median(ratios):.3f} | {', '.join(f'{ratio:.3f}' for ratio in ratios)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="tiny,base")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rounds", default="30,12", help="of each model, in a run")
+    parser.add_argument("--measure", help="one run's files and rounds, as JSON: for the children")
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(**json.loads(options.measure))))
+        return
+    print("| | file | size | timm ms | median | every run |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    folder = weights_folder()
+    for size, rounds in zip(options.models.split(","), options.rounds.split(","), strict=True):
+        model = f"vit_{size}_patch16_224"
+        files = export(model, folder)
+        print(table(model, files, runs(files, options.runs, int(rounds))), flush=True)
+    print(f"load average {os.getloadavg()[0]:.1f}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
