@@ -15,6 +15,7 @@ from baked_cases import (
     grey_levels,
     pictures,
 )
+from onnx_cases import CVT, VIT, load
 
 import keras_vit
 from keras_vit.config import Preprocessing
@@ -249,3 +250,33 @@ def converted_here(model: Any, size: tuple[int, int], path: Path) -> Path:
     }
     convert(request, model, front)
     return path
+
+
+FAMILIES = {
+    "vit": ("vit_tiny_patch16_224", {**VIT, "reg_tokens": 2}),
+    "deit": ("deit_tiny_distilled_patch16_224", VIT),
+    "hybrid": ("vit_tiny_r_s16_p8_224", {"image_size": 64, "depth": 2, "num_classes": 7}),
+    "bit": ("resnetv2_50x1_bit", {"image_size": 40, "layers": (1, 2), "num_classes": 7}),
+    "cvt": ("cvt_13_224", CVT),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_in_every_format(family: str, format: str, tmp_path: Path) -> None:
+    """Baked, with every output but the inner maps, by the whole road; and again on other images."""
+    name, arguments = FAMILIES[family]
+    model = load(name, **arguments)
+    size = None if format == "savedmodel" else (90, 71)
+    outputs = ["logits", "probabilities", "top5", "features"]
+    path = file_in(tmp_path, format)
+    report = export_model(
+        model, path, format, preprocessing="baked", input_size=size, outputs=outputs
+    )
+    assert report.verified and report.top1_agreement == 1
+    images = pictures((90, 71), 3)
+    expected = answers_by_pillow(model, images)
+    given = open_artifact(path).run(images)
+    assert np.abs(given["logits"] - expected).max() <= 1e-4 * expected.std()
+    np.testing.assert_array_equal(given["top5_classes"], np.argsort(-expected, axis=1)[:, :5])

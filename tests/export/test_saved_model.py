@@ -102,6 +102,18 @@ def test_the_model_is_compiled_and_stored_once(path: Path) -> None:
     assert convolving[0].attr["_XlaMustCompile"].b
 
 
+@pytest.mark.slow
+def test_a_whole_vit_tiny_adds_at_most_six_percent_to_its_weights(tmp_path: Path) -> None:
+    """With both endpoints and the names of a thousand classes."""
+    import keras_vit
+
+    labels = [f"a class whose name is about as long as others, {i}" for i in range(1000)]
+    model = keras_vit.load("vit_tiny_patch16_224", weights=None, labels=labels)
+    report = export_model(model, tmp_path / "m", preprocessing="normalize", verify=False)
+    weights = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+    assert 1 < report.size / weights <= 1.06
+
+
 def test_labels_lie_inside(path: Path, model: Any) -> None:
     assert (path / "assets.extra" / "labels.txt").read_text().splitlines() == list(model.labels)
 
