@@ -37,9 +37,8 @@ def lower(plan: Plan, artifact: Path, folder: Path, write: Write) -> Converted:
         plan: with the model in float32.
         artifact: what to write. folder: for other files. write: see `Write`.
     """
-    smoothed, notes = plan, ()
-    if plan.precision.name.startswith("int8"):
-        smoothed, notes = _smoothed(plan, folder)
+    is_int8 = plan.precision.name.startswith("int8")
+    smoothed, notes = _smoothed(plan, folder) if is_int8 else (plan, ())
     lowered = _lower_onnx if plan.format == "onnx" else _lower_tflite
     whole, converted, more = lowered(smoothed, artifact, folder, write)
     # It is compared with the model as it was, which in float32 computes the same.
