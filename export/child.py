@@ -5,6 +5,7 @@ is the other end. What the child prints goes to a log, whose tail becomes a note
 fails.
 """
 
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from keras_vit.errors import ExportError, KerasVitError, UsageError
 from keras_vit.export.limits import Limits
 
 _LOG_TAIL = 40  # lines
+_FULL = os.strerror(errno.ENOSPC)
 
 
 class ReloadError(ExportError):
@@ -114,6 +116,8 @@ def serve(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         traceback.print_exc()
         known = type(error).__name__ in _ERRORS
         message = str(error) if known else f"{type(error).__name__}: {first_line(error)}"
+        if _FULL in message:  # which TensorFlow buries in the names of its operations
+            message = _FULL
         result = {"error": type(error).__name__, "message": message}
     unfinished = result_path.with_suffix(".part")
     unfinished.write_text(json.dumps(result))

@@ -23,6 +23,7 @@ def main(request):
         case "usage": raise UsageError("batch is odd")
         case "sleep": import time; time.sleep(60)
         case "grow": held = b"x" * 1_000_000_000; signal.pause()
+        case "full": raise RuntimeError("{{function_node x}} No space left on device [Op:SaveV2]")
         case "bug": raise ZeroDivisionError("division by zero\\nsecond line")
         case "wait":
             open(request["pid"], "w").write(str(os.getpid()))
@@ -51,6 +52,7 @@ def test_result_comes_back(tmp_path: Path) -> None:
         ("kill", ExportError, "run out of memory"),
         ("exit", ExportError, "exit code 3"),
         ("usage", UsageError, "batch is odd"),
+        ("full", ExportError, "No space left on device"),
         ("bug", ExportError, "ZeroDivisionError: division by zero"),
     ],
 )
