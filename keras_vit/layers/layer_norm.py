@@ -14,8 +14,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
     `d = x - mean(x)`, then `d * rsqrt(mean(d * d) + epsilon) * gamma + beta`, in at least float32 whatever
     the dtype policy. Keras forms `x * factor + offset`, which takes three operators more in a TFLite file
-    and longer on TensorFlow and JAX (benchmarks/README.md, "LayerNorm"). On PyTorch, which has a kernel of
-    its own, and for other axes than the last one or without gamma or beta, it is Keras' own computation.
+    and is slower on JAX and on TensorFlow without XLA (benchmarks/README.md, "LayerNorm"). On PyTorch, which
+    has a kernel of its own, and for other axes than the last one or without gamma or beta, it is Keras' own
+    computation.
     """
 
     def call(self, inputs: Any) -> Any:
