@@ -101,7 +101,9 @@ def test_operation_that_the_format_lacks(tmp_path: Path, format: str, message: s
         "artifact": str(tmp_path / "m"),
         "metadata": {},
         "images": Tensor("images", (1, 16, 16, 3), "float32").to_dict(),
-        "outputs": ["logits"],
+        "own": ["logits"],
+        "wanted": None,
+        "xla": False,
     }
     with pytest.raises(ExportError, match=message):
         write(request, plain_model(Strange()), None)
