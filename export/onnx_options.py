@@ -33,7 +33,7 @@ class OnnxOptions:
     @classmethod
     def of(cls, opset: int | None, attention: str | None, layout: str | None) -> Self:
         """With the default for each that is None."""
-        given = {"opset": opset, "attention": attention, "layout": layout}
+        given: dict[str, Any] = {"opset": opset, "attention": attention, "layout": layout}
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def require_valid(self, format: str) -> None:

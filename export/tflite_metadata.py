@@ -34,10 +34,10 @@ _RGB, _GRAYSCALE = np.uint8(1), np.uint8(2)
 _NORMALIZATION = np.uint8(1)
 
 _INPUTS = {
-    "none": "An RGB image of this size, normalised: (pixel - mean) / std.",
-    "normalize": "An RGB image of this size, 0 to 255.",
-    "baked": "An RGB image of this size, 0 to 255; it is resized and cropped inside.",
-    "layer": "An image.",
+    "none": "An image of this size, normalised: (pixel - mean) / std.",
+    "normalize": "An image of this size, 0 to 255.",
+    "baked": "An image of this size, 0 to 255; it is resized and cropped inside.",
+    "layer": "An image of this size, as the layer in front takes it.",
 }
 _OUTPUTS = {
     "logits": "One score a class, before the softmax.",
@@ -109,28 +109,33 @@ def _published(data: Mapping[str, Any]) -> catalogue.ModelCard | None:
 def _image(data: Mapping[str, Any], images: Tensor) -> Fields:
     """`TensorMetadata` of the input."""
     _, height, width, channels = images.shape
-    mean, std = _normalization(data)
-    return {
+    assert height and width
+    size = {0: np.uint32(width), 1: np.uint32(height)}
+    fields: dict[int, Any] = {
         0: images.name,
-        1: _INPUTS[data["preprocessing"]["mode"]],
-        3: {
-            0: _IMAGE,
-            1: {
-                0: _GRAYSCALE if channels == 1 else _RGB,
-                1: {0: np.uint32(width), 1: np.uint32(height)},
-            },
-        },
-        4: [{0: _NORMALIZATION, 1: {0: mean, 1: std}}],
-        5: {0: (255 - mean) / std, 1: -mean / std},
+        1: "An image as the model takes it.",
+        3: {0: _IMAGE, 1: {0: _GRAYSCALE if channels == 1 else _RGB, 1: size}},
     }
+    if (normalization := _normalization(data)) is not None:
+        mean, std = normalization
+        fields |= {
+            1: _INPUTS[data["preprocessing"]["mode"]],
+            4: [{0: _NORMALIZATION, 1: {0: mean, 1: std}}],
+            5: {0: (255 - mean) / std, 1: -mean / std},
+        }
+    return fields
 
 
-def _normalization(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, std) of pixels of 0..255 that the caller has to apply: 0 and 1 where the file does it."""
-    values = preprocessing_of(data)
-    if data["preprocessing"]["mode"] != "none" or values is None:
+def _normalization(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """(mean, std) of pixels of 0..255 that the caller has to apply, 0 and 1 where the file does it.
+
+    None where the model has no configuration that would tell.
+    """
+    if data["preprocessing"]["mode"] != "none":
         return np.zeros(1, np.float32), np.ones(1, np.float32)
-    mean, std = (255 * np.float32(part) for part in (values.mean, values.std))
+    if (values := preprocessing_of(data)) is None:
+        return None
+    mean, std = (255 * np.array(part, np.float32) for part in (values.mean, values.std))
     if np.ptp(mean) == np.ptp(std) == 0:  # some readers take one number alone
         return mean[:1], std[:1]
     return mean, std

@@ -189,3 +189,22 @@ def test_an_entry_moves_no_weight_out_of_its_alignment(exported: Callable[[str],
     *after, added = alignments(bytes(add_metadata(content, "MORE", b"x" * 1001)))
     assert len(before) > 20 and after == before
     assert added % 16 == 0
+
+
+def test_nothing_is_claimed_of_images_that_nothing_is_known_of(
+    exported: Any, tmp_path: Path
+) -> None:
+    """A model without a configuration of ours: neither a normalisation nor a range."""
+    path = Path(shutil.copy(exported("tflite").path, tmp_path / "m.tflite"))
+    data = tflite_metadata.read(path)
+    assert data is not None
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"PK\x03\x04")])
+    unknown = {"mode": "none", "input_dtype": "float32"}
+    tflite_metadata.write(path, {**data, "preprocessing": unknown})
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    newest = model.Metadata(model.MetadataLength() - 1)
+    found = model.Buffers(newest.Buffer()).DataAsNumpy().tobytes()
+    image = Reader(found, int.from_bytes(found[:4], "little")).children(3)[0].children(2)[0]
+    assert image.text(1) == "An image as the model takes it."
+    assert [image.table.Offset(4 + 2 * slot) for slot in (4, 5)] == [0, 0]
