@@ -115,7 +115,7 @@ def evaluate(
         top5=top5,
         loss=loss,
         seconds=seconds,
-        against=other and _difference(other, logits, targets, dataset, batch_size),
+        against=None if other is None else _difference(other, logits, targets, dataset, batch_size),
     )
 
 

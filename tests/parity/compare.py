@@ -66,7 +66,9 @@ def answers(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndar
     In one graph, since tracing and compiling it is what takes the time.
     """
     heads = [layer for layer in model.layers if layer.name.startswith("head")]
-    features = [head.input for head in heads] or [model.output]  # without a classifier they are equal
+    features = [head.input for head in heads] or [
+        model.output
+    ]  # without a classifier they are equal
     both = keras.Model(model.input, {"logits": model.output, "features": features})
     found = both.predict_on_batch(images)
     return found["logits"], np.mean(found["features"], axis=0)
