@@ -3,30 +3,27 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_vit.errors import ExportError
 from keras_vit.export import handover, sidecar
-from keras_vit.export.cases import Case, encoded_images, images_of_sizes
 from keras_vit.export.child import ReloadError, run_child
 from keras_vit.export.formats import resolve_format
-from keras_vit.export.images import as_seen, feed, source_images
-from keras_vit.export.lowering import Converted, images_for_model, judging_images, lower
+from keras_vit.export.lowering import Converted, lower
 from keras_vit.export.onnx_options import FALLBACK_OPSET, OnnxOptions
-from keras_vit.export.outputs import expected_outputs, with_outputs
+from keras_vit.export.outputs import with_outputs
 from keras_vit.export.planning import Plan, plan_export
 from keras_vit.export.precision import TARGET
+from keras_vit.export.proving import prove
 from keras_vit.export.report import ExportReport, Tensor
 from keras_vit.export.serving_options import ServingOptions
-from keras_vit.export.sidecar import SIGNATURE
 from keras_vit.export.staging import data_path, folder_of, publish, sidecar_path, staging
 from keras_vit.export.targets import require_runnable, settle, target_notes, use_of
-from keras_vit.export.verify import Finding, examine_in_child
+from keras_vit.export.verify import Finding
 
 
 def export_model(
@@ -156,7 +153,7 @@ def export_model(
         plan, converted, notes = _convert(plan, artifact, folder)
         seconds = {"convert": time.perf_counter() - start}
         require_runnable(target, use, artifact, plan.format)
-        finding = _verify(plan, artifact, folder, converted["weight_bytes"]) if verify else None
+        finding = prove(plan, artifact, folder, converted["weight_bytes"]) if verify else None
         seconds["total"] = time.perf_counter() - start
         seconds["verify"] = seconds["total"] - seconds["convert"]
         if finding is not None:
@@ -318,69 +315,6 @@ def _convert_here(plan: Plan, request: dict[str, Any], error: ReloadError) -> di
     from keras_vit.export.convert_child import write
 
     return write(request, plan.model, plan.front)
-
-
-def _verify(plan: Plan, artifact: Path, folder: Path, weight_bytes: int) -> Finding:
-    """Reopen the artifact and compare it with the model.
-
-    Raises:
-        ExportError: what is wrong with it.
-    """
-    is_lower = plan.precision.is_lower
-    raw = judging_images(plan) if is_lower else source_images(*plan.tested)
-    expected = _expected(plan, raw)
-    finding = examine_in_child(
-        artifact,
-        plan.format,
-        folder,
-        images=feed(raw, plan.images.dtype, plan.mode, plan.preprocessing),
-        expected=expected,
-        inputs=[plan.input],
-        outputs=plan.gives,
-        weight_bytes=weight_bytes,
-        cases=list(_cases(plan)),
-        bar=plan.precision.bar,
-    )
-    if finding.problems:
-        error = ExportError(f"{plan.path.name} is wrong and was not written: {finding.problems[0]}")
-        for problem in finding.problems[1:]:
-            error.add_note(problem)
-        raise error
-    return finding
-
-
-def _expected(plan: Plan, raw: np.ndarray) -> dict[str, np.ndarray]:
-    """What the model answers; a layer of the user's own is all that is not computed otherwise here."""
-    if plan.mode == "layer":
-        return expected_outputs(
-            plan.model, plan.own, plan.wanted, raw.astype(plan.images.dtype), plan.front
-        )
-    # Resized by Pillow and normalised by NumPy, not by the layer in the artifact: that is under test.
-    images = images_for_model(plan, raw)
-    return expected_outputs(plan.model, plan.own, plan.wanted, images)
-
-
-def _cases(plan: Plan) -> Iterator[Case]:
-    """Images of other sizes, where any are taken, and the endpoints."""
-    any_size = None in plan.images.shape[1:]
-    if any_size or "images" in plan.endpoints:
-        for raw in images_of_sizes(plan.seen, plan.tested[2], plan.batch):
-            what = f"images of {raw.shape[1]} x {raw.shape[2]}"
-            if any_size:
-                fed = feed(raw, plan.images.dtype, plan.mode, plan.preprocessing)
-                yield Case(SIGNATURE, what, fed, _expected(plan, raw))
-            if "images" in plan.endpoints:
-                seen = as_seen(raw, "baked", plan.preprocessing)
-                yield Case("images", what, raw, _answers(plan, seen))
-    if "bytes" in plan.endpoints and plan.preprocessing:
-        files, seen = encoded_images(plan.preprocessing, plan.batch)
-        yield Case("bytes", "PNG and JPEG files", files, _answers(plan, seen))
-
-
-def _answers(plan: Plan, seen: np.ndarray) -> dict[str, np.ndarray]:
-    """What the model answers to images of 0..255 in the size that it sees."""
-    images = feed(seen, plan.model.inputs[0].dtype, "none", plan.preprocessing)
-    return expected_outputs(plan.model, plan.own, plan.wanted, images)
 
 
 def _report(

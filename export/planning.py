@@ -117,14 +117,14 @@ def plan_export(
     resolved = resolve_format(path, format)
     options.require_valid(resolved)
     serving.require_valid(resolved)
-    require_precision(precision, resolved, calibration, target_agreement)
+    mode = _mode(preprocessing)
+    require_precision(precision, resolved, mode, calibration, target_agreement)
     if serving.versioned:
         path = version_path(path, serving.versioned, overwrite)
     if path.parent.is_dir() or not serving.versioned:
         require_free(path, resolved, overwrite)
     handover.require_floating(handover.policies(model))
     config = configuration(model)
-    mode = _mode(preprocessing)
     size = _batch(batch, resolved)
     images = _images(model, config, mode, size, input_dtype, image_size)
     seen = sides(images)[:2]

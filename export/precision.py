@@ -66,8 +66,8 @@ _NOTES: Mapping[tuple[str, str], str] = MappingProxyType(
             "float32; it is for GPUs and NPUs"
         ),
         ("int8", "tflite"): (
-            "static int8 TFLite is slower than float32 on x86 CPUs (twice the time for ViT-Ti); it is "
-            "for NPUs and microcontrollers, and int8-dynamic is the fast one on CPUs"
+            "static int8 TFLite is slower than float32 on x86 CPUs; it is for NPUs and "
+            "microcontrollers, and int8-dynamic is the fast one on CPUs"
         ),
     }
 )
@@ -78,8 +78,8 @@ def bar_of(name: Any, target: float | None = None) -> Bar | None:
     return Bar(*_COSINES[name], target) if name in _COSINES else None
 
 
-def require_precision(name: str, format: str, calibration: Any, target: float) -> None:
-    """Refuse what does not go together, before any image is read.
+def require_precision(name: str, format: str, mode: str, calibration: Any, target: float) -> None:
+    """Refuse what does not go together, before any image is read; `mode` is of the preprocessing.
 
     Raises:
         UsageError: an unknown precision, one that the format does not have, calibration images that are
@@ -91,6 +91,11 @@ def require_precision(name: str, format: str, calibration: Any, target: float) -
         raise UsageError(
             f"a SavedModel is written in float32 only: TensorFlow has no {name} kernels for it on a "
             'CPU; use format="tflite" or "onnx"'
+        )
+    if name.startswith("int8") and format == "tflite" and mode == "baked":
+        raise UsageError(
+            "TFLite's converter would quantise the matrices of the resize too, so that images were no "
+            'longer Pillow\'s; use preprocessing="normalize", precision="float16", or ONNX'
         )
     if name == "int8" and calibration is None:
         raise UsageError(

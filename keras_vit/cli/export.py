@@ -167,7 +167,9 @@ def command(
     OnnxOptions.of(*(settled[name] for name in onnx)).require_valid(FORMATS[format])
     endpoints = () if endpoints == ("none",) else endpoints
     ServingOptions(endpoints, xla, versioned).require_valid(FORMATS[format])
-    require_precision(precision, FORMATS[format], calibration, target_agreement)
+    require_precision(
+        precision, FORMATS[format], arguments["preprocessing"], calibration, target_agreement
+    )
     path = Path(output) if output else _default_output(model, FORMATS[format])
     if versioned:
         version_path(path, versioned, force)

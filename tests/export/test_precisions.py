@@ -144,6 +144,11 @@ def test_target_that_is_not_reached(
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "unknown": ("m.onnx", {"precision": "int4"}, "has to be one of float32, float16"),
     "savedmodel": ("m", {"precision": "float16"}, "a SavedModel is written in float32 only"),
+    "baked": (
+        "m.tflite",
+        {"precision": "int8-dynamic", "preprocessing": "baked", "input_size": (40, 40)},
+        "would quantise the matrices of the resize too",
+    ),
     "no images": ("m.onnx", {"precision": "int8"}, "needs calibration="),
     "images for float32": ("m.onnx", {"calibration": pictures()}, "for the other precisions"),
     "target": ("m.onnx", {"precision": "float16", "target_agreement": 98.5}, "0 to 1; got 98.5"),
