@@ -101,6 +101,7 @@ import signal, sys, threading, time, os
 from pathlib import Path
 from keras_vit.export.child import run_child
 pid = Path({str(pid_file)!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
 def interrupt():
     while not (pid.exists() and pid.read_text()): time.sleep(0.02)
     os.kill(os.getpid(), signal.SIGINT)
