@@ -37,7 +37,9 @@ def cvt() -> Any:
     return model
 
 
-@pytest.fixture(scope="module", params=FILES)
+@pytest.fixture(
+    scope="module", params=[pytest.param("savedmodel", marks=pytest.mark.slow), "tflite", "onnx"]
+)
 def exported(request: pytest.FixtureRequest, cvt: Any, tmp_path_factory: Any) -> tuple[Path, Any]:
     path = tmp_path_factory.mktemp("cvt") / FILES[request.param]
     return path, export_model(cvt, path, format=request.param)

@@ -111,9 +111,10 @@ def test_operation_that_the_format_lacks(tmp_path: Path, format: str, message: s
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 import keras
 import keras_vit
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
 images = keras.Input((16, 16, 3))
 model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
 try:

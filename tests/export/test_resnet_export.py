@@ -38,7 +38,14 @@ def model(request: pytest.FixtureRequest) -> Any:
     return model
 
 
-@pytest.mark.parametrize("file", ["model", "model.tflite", "model.onnx"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param("model", marks=pytest.mark.slow),
+        pytest.param("model.tflite", marks=pytest.mark.slow),
+        "model.onnx",
+    ],
+)
 def test_exported_file_equals_the_model(model: Any, file: str, tmp_path: Path) -> None:
     size = model.input.shape[1]
     images = np.random.default_rng(1).normal(size=(3, size, size, 3)).astype(np.float32)

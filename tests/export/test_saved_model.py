@@ -153,14 +153,14 @@ def test_a_wrong_endpoint_is_found(
     model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Files whose pixels are not Pillow's: what the export expects of them is changed, not the file."""
-    from keras_vit.export import exporting
+    from keras_vit.export import proving
 
     def darker(*arguments: Any) -> Any:
         files, seen = cases(*arguments)
         return files, np.where(seen > 9, seen - 9, seen)
 
-    cases = exporting.encoded_images
-    monkeypatch.setattr(exporting, "encoded_images", darker)
+    cases = proving.encoded_images
+    monkeypatch.setattr(proving, "encoded_images", darker)
     with pytest.raises(ExportError, match=r"for PNG and JPEG files \(bytes\)"):
         export_model(model, tmp_path / "flowers", versioned=2, endpoints=["bytes"])
     assert list(tmp_path.iterdir()) == []
