@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from keras_vit.export.artifact import open_artifact
 from keras_vit.export.child import serve
 from keras_vit.export.ladder import Rung, Samples, climb
 from keras_vit.export.onnx_edit import (
@@ -22,11 +23,11 @@ from keras_vit.export.onnx_edit import (
     is_preprocessing,
     read,
 )
-from keras_vit.export.onnx_int8_dynamic import share_of_int8
+from keras_vit.export.onnx_int8_dynamic import quantized, share_of_int8
 
 _KINDS = ("MatMul", "Gemm", "Conv")
 _ACTIVATIONS = {"Gelu", "Mul", "Relu", "Sigmoid", "Tanh", "Elu", "LeakyRelu"}
-_BATCH = 8
+_ONE = "ranges/shape"
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
 
     def answer(rung: Rung) -> Mapping[str, Any]:
         written[rung] = write(source, artifact, ranges, rung.operators)
-        return run(artifact, samples.held_out)
+        return open_artifact(artifact).run(samples.held_out)
 
     rungs = ladder(read(source))
     result = climb(rungs, answer, samples)
@@ -112,20 +113,19 @@ def find_ranges(
     model = read(source)
     model.nodes.extend(model.proto.graph.node)
     names = sorted({name for node in quantisable(model) for name in _activations(model, node)})
+    model.weights[_ONE] = np.array([1], np.int64)
     for name in names:
         for op in ("ReduceMin", "ReduceMax"):
-            output = model.add(op, [name], f"{name}/{op}", keepdims=0)
-            info = onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ())
+            found = model.add(op, [name], f"{name}/{op}/scalar", keepdims=0)
+            output = model.add("Reshape", [found, _ONE], f"{name}/{op}")  # one a batch
+            info = onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, (1,))
             model.proto.graph.output.append(info)
     path = beside.with_name("ranges.onnx")
     model.write(path)
-    found = _batches(path, images)
+    seen = open_artifact(path).run(images)
     path.unlink()
     return {
-        name: (
-            min(float(batch[f"{name}/ReduceMin"]) for batch in found),
-            max(float(batch[f"{name}/ReduceMax"]) for batch in found),
-        )
+        name: (float(seen[f"{name}/ReduceMin"].min()), float(seen[f"{name}/ReduceMax"].max()))
         for name in names
     }
 
@@ -219,13 +219,8 @@ class _Writer:
         """A weight in int8, one scale along an axis."""
         if f"{name}/dequantized" not in self.known:
             array = self.model.weights[name]
-            others = tuple(i for i in range(array.ndim) if i != axis)
-            largest = np.abs(array).max(axis=others)
-            scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-            shape = [-1 if i == axis else 1 for i in range(array.ndim)]
-            self.model.weights[f"{name}/int8"] = np.rint(array / scales.reshape(shape)).astype(
-                np.int8
-            )
+            whole, scales = quantized(array, axis)
+            self.model.weights[f"{name}/int8"] = whole
             self.model.weights[f"{name}/scale"] = scales
             self.model.weights[f"{name}/zero"] = np.zeros(len(scales), np.int8)
             names = [f"{name}/{part}" for part in ("int8", "scale", "zero")]
@@ -252,33 +247,6 @@ def _scale_and_zero(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255 or 1.0
     return np.array(scale, np.float32), np.array(round(-low / scale), np.uint8)
-
-
-def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Every output of a file by name."""
-    found = _batches(path, images)
-    return {
-        name: np.concatenate([batch[name] for batch in found])[: len(images)] for name in found[0]
-    }
-
-
-def _batches(path: Path, images: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """The outputs batch by batch; a last one that is too short for a fixed size is filled up."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    fixed = given.shape[0] if isinstance(given.shape[0], int) else None
-    size = fixed or _BATCH
-    if fixed and len(images) % fixed:
-        images = np.concatenate([images, np.repeat(images[-1:], -len(images) % fixed, axis=0)])
-    names = [output.name for output in session.get_outputs()]
-    return [
-        dict(zip(names, session.run(names, {given.name: images[i : i + size]}), strict=True))
-        for i in range(0, len(images), size)
-    ]
 
 
 if __name__ == "__main__":

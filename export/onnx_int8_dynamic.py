@@ -28,10 +28,10 @@ def write(source: Path, path: Path) -> tuple[int, float]:
     chosen = {node.name for node in products(model)}
     if not chosen:
         raise ExportError("int8-dynamic quantises matrix products, and the model has none")
-    quantized: dict[str, list[str]] = {}  # value -> it in uint8, its scale, its zero
+    known: dict[str, list[str]] = {}  # value -> it in uint8, its scale, its zero
     for node in model.proto.graph.node:
         if node.name in chosen:
-            _product(model, node, quantized)
+            _product(model, node, known)
         else:
             model.nodes.append(node)
     held = model.write(path)
@@ -46,16 +46,16 @@ def share_of_int8(model: Editable) -> float:
     return whole / sum(sizes.values())
 
 
-def _product(model: Editable, node: onnx.NodeProto, quantized: dict[str, list[str]]) -> None:
+def _product(model: Editable, node: onnx.NodeProto, known: dict[str, list[str]]) -> None:
     """The nodes that take a product's place."""
     name, (x, weight, *bias) = node.name, node.input
-    if x not in quantized:
-        quantized[x] = [f"{x}/{part}" for part in ("uint8", "scale", "zero")]
+    if x not in known:
+        known[x] = [f"{x}/{part}" for part in ("uint8", "scale", "zero")]
         model.nodes.append(
-            onnx.helper.make_node("DynamicQuantizeLinear", [x], quantized[x], name=f"{x}/uint8")
+            onnx.helper.make_node("DynamicQuantizeLinear", [x], known[x], name=f"{x}/uint8")
         )
-    values, scale, zero = quantized[x]
-    matrix, scales = quantize_columns(matrix_of(model, node))
+    values, scale, zero = known[x]
+    matrix, scales = quantized(matrix_of(model, node), 1)
     model.weights[f"{weight}/int8"], model.weights[f"{weight}/scale"] = matrix, scales
     model.weights[f"{weight}/zero"] = np.zeros_like(scales, np.int8)
     zeros = f"{weight}/zero"
@@ -70,9 +70,9 @@ def _product(model: Editable, node: onnx.NodeProto, quantized: dict[str, list[st
     model.nodes.append(onnx.helper.make_node("Add", [scaled, bias[0]], [output], name=name))
 
 
-def quantize_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs, outputs) in float32 -> int8 of -127..127, and one scale an output, such that
-    `int8 * scale` is the matrix to half a step."""
-    largest = np.abs(matrix).max(axis=0)
+def quantized(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """(a weight in int8, symmetric, its scales along an axis, float32)."""
+    others = tuple(i for i in range(array.ndim) if i != axis)
+    largest = np.abs(array).max(axis=others, keepdims=True)
     scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    return np.rint(matrix / scales).astype(np.int8), scales
+    return np.rint(array / scales).astype(np.int8), scales.reshape(-1)

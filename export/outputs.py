@@ -97,8 +97,9 @@ def expected_outputs(
     whole = with_outputs(model, names, asked)
     found = answers(whole, list(output_of(whole)), images, front)
     return {
-        name: found["probabilities"] if name.endswith("_classes") else found[name]
-        for name in output_of(with_outputs(model, names, wanted))
+        name: found["probabilities"] if name.endswith("_classes") else value
+        for name, value in found.items()
+        if name != "probabilities" or name in wanted
     }
 
 

@@ -121,6 +121,20 @@ def test_static_int8(model: Any, tmp_path: Path, format: str) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.json"}
 
 
+def test_static_int8_with_channels_first(model: Any, tmp_path: Path) -> None:
+    report = export_model(
+        model,
+        tmp_path / "m.onnx",
+        layout="nchw",
+        preprocessing="normalize",
+        precision="int8",
+        calibration=pictures(64),
+        target_agreement=0.6,
+    )
+    assert report.inputs[0].shape == (None, 3, 32, 32)
+    assert report.verified and report.comparison.cosine_mean > 0.98
+
+
 def test_static_int8_that_loses_decisions(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
