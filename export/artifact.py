@@ -333,6 +333,7 @@ def _open_keras(path: Path, _: int | None) -> Runtime:
     import keras
 
     import keras_vit.models  # noqa: F401 registers the classes
+    from keras_vit.counting import known_counts
     from keras_vit.export.interface import configuration, image_shape, named, output_names
 
     model: Any = keras.saving.load_model(path, compile=False)
@@ -355,6 +356,7 @@ def _open_keras(path: Path, _: int | None) -> Runtime:
         input_dtype=images.dtype,
         image_size=config.preprocessing.image_size if config else None,
         backend=keras.backend.backend(),
+        counts=known_counts(model),
     )
     return Runtime((images,), outputs, run, embedded)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_vit.counting import known_counts
 from keras_vit.errors import ExportError
 from keras_vit.export import handover, sidecar
 from keras_vit.export.child import ReloadError, run_child
@@ -186,6 +187,7 @@ def _metadata(plan: Plan) -> dict[str, Any]:
         backend=keras.backend.backend(),
         layout=plan.options.layout,
         precision=plan.precision.name,
+        counts=known_counts(plan.model),
     )
 
 

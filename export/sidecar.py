@@ -48,6 +48,7 @@ def metadata(
     precision: str = "float32",
     input_size: Sequence[int | None] | None = None,
     outputs: Sequence[str] | None = None,
+    counts: tuple[int | None, int | None] = (None, None),
 ) -> dict[str, Any]:
     """What an artifact says of itself.
 
@@ -62,6 +63,7 @@ def metadata(
         layout: `"nhwc"`, or `"nchw"` for an ONNX file that takes (batch, channels, height, width).
         input_size: (height, width) of the images it takes, None for any; None is `image_size`.
         outputs: what was asked of it, see `export_model`; None is what the model gives.
+        counts: parameters and multiply-adds of the model (`keras_vit.counting.known_counts`).
     """
     values = config.preprocessing.to_dict() if config else {}
     return {
@@ -80,6 +82,8 @@ def metadata(
         },
         "outputs": outputs,
         "weights": config.weights if config else None,
+        "parameters": counts[0],
+        "macs": counts[1],
         "backend": backend,
         "precision": precision,
     }

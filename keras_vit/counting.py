@@ -43,6 +43,15 @@ def count_macs(model: keras.Model) -> int:
     return sum(_macs(layer) for layer in model.layers)
 
 
+def known_counts(model: keras.Model) -> tuple[int, int | None]:
+    """(parameters, multiply-adds of one image), where these are None if `count_macs` cannot count them."""
+    try:
+        return count_parameters(model), count_macs(model)
+    # Keras' own errors are of layers that are called twice, or were never called.
+    except (UsageError, AttributeError, ValueError):
+        return count_parameters(model), None
+
+
 @functools.singledispatch
 def _macs(layer: keras.layers.Layer) -> int:
     """Each kernel once an output position: right for any layer that keeps its grid or sequence inside."""

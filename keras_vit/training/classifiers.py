@@ -12,9 +12,11 @@ import numpy as np
 from keras_vit.config import ModelConfig, Preprocessing
 from keras_vit.data.transforms import ImageLike, decoded, eval_batch, normalize
 from keras_vit.errors import KerasVitError, UsageError
+from keras_vit.training.batching import Steps, rows
 
 if TYPE_CHECKING:
     from keras_vit.export import Artifact
+    from keras_vit.export.report import Tensor
 
 ModelLike = Any
 """A Keras model, the path of a `.keras`, `.tflite`, `.onnx` file or SavedModel, or a name."""
@@ -31,18 +33,17 @@ class Classifier:
         preprocessing: of its images.
         labels: one name a class, or None.
         classes: number of logits.
-        prepare: images to the uint8 (B, h, w, C) that `run` takes, resized and cropped where it wants that.
-        run: those to logits (B, classes).
-        largest_batch: how many images it takes at a time; None is any number.
+        steps: from images to them.
+        parameters, macs: as in `keras_vit.counting`; None where they are not known.
     """
 
     name: str
     preprocessing: Preprocessing
     labels: tuple[str, ...] | None
     classes: int
-    prepare: Callable[[Sequence[ImageLike] | np.ndarray], np.ndarray]
-    run: Callable[[np.ndarray], np.ndarray]
-    largest_batch: int | None = None
+    steps: Steps
+    parameters: int | None = None
+    macs: int | None = None
 
     def logits(
         self, images: Sequence[ImageLike] | np.ndarray, batch_size: int
@@ -52,13 +53,7 @@ class Classifier:
         Raises:
             KerasVitError: a logit is NaN or infinite.
         """
-        batch_size = min(batch_size, self.largest_batch or batch_size)
-        for start in range(0, len(images), batch_size):
-            batch = self.prepare(images[start : start + batch_size])
-            # A last, shorter batch is filled up: a new shape would be traced and compiled anew.
-            missing = min(batch_size, len(images)) - len(batch)
-            filled = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-            logits = np.asarray(self.run(filled), np.float32)[: len(batch)]
+        for logits in rows(self.steps, images, batch_size):
             if not np.isfinite(logits).all():
                 raise KerasVitError(f"{self.name} gives logits that are not finite")
             yield logits
@@ -117,15 +112,27 @@ def class_count(name: str, shapes: Sequence[tuple[int | None, ...]]) -> int:
 
 
 def _of_model(model: Any, given: Preprocessing | None) -> Classifier:
+    from keras_vit.counting import known_counts
+
     config = configuration(model)
     if config is not None and not config.arguments.get("num_classes", 1):
         raise UsageError(f"{model.name} gives features, not classes: load it with num_classes=N")
     preprocessing = known_preprocessing(model.name, config.preprocessing if config else None, given)
+    parameters, macs = known_counts(model)
     return Classifier(
         name=config.name if config else model.name,
         preprocessing=preprocessing,
         labels=config.labels if config else None,
         classes=class_count(model.name, [tuple(o.shape) for o in model.outputs]),
+        steps=model_steps(model, preprocessing),
+        parameters=parameters,
+        macs=macs,
+    )
+
+
+def model_steps(model: Any, preprocessing: Preprocessing) -> Steps:
+    """From images to what a Keras model with one output gives."""
+    return Steps(
         prepare=lambda images: eval_batch(images, preprocessing),
         run=lambda images: model.predict_on_batch(normalize(images, preprocessing)),
     )
@@ -135,21 +142,37 @@ def _of_file(path: Path, given: Preprocessing | None) -> Classifier:
     from keras_vit.export import open_artifact
 
     artifact = open_artifact(path)
-    outputs = [o for o in artifact.outputs if o.name == "logits"]
-    if not outputs:
-        names = ", ".join(o.name for o in artifact.outputs)
-        raise UsageError(f"{path} gives {names}, not logits")
+    logits = output_called("logits", artifact)
     preprocessing = known_preprocessing(str(path), artifact.preprocessing, given)
-    prepare, largest = _preparation(artifact, preprocessing)
     return Classifier(
         name=str(path),
         preprocessing=preprocessing,
         labels=artifact.labels,
-        classes=class_count(str(path), [o.shape for o in outputs]),
-        prepare=prepare,
-        run=_runner(artifact, preprocessing),
-        largest_batch=largest,
+        classes=class_count(str(path), [logits.shape]),
+        steps=artifact_steps(artifact, preprocessing, "logits"),
+        parameters=artifact.metadata.get("parameters"),
+        macs=artifact.metadata.get("macs"),
     )
+
+
+def output_called(name: str, artifact: "Artifact") -> "Tensor":
+    """One output of a file.
+
+    Raises:
+        UsageError: the file does not give it.
+    """
+    for output in artifact.outputs:
+        if output.name == name:
+            return output
+    given = ", ".join(output.name for output in artifact.outputs)
+    raise UsageError(f"{artifact.path} gives {given}, not {name}")
+
+
+def artifact_steps(artifact: "Artifact", preprocessing: Preprocessing, output: str) -> Steps:
+    """From images to one output of a file."""
+    prepare, largest = _preparation(artifact, preprocessing)
+    ready = _input_of(artifact, preprocessing)
+    return Steps(prepare, lambda images: artifact.run(ready(images))[output], largest)
 
 
 def _preparation(
@@ -168,11 +191,12 @@ def _preparation(
     return lambda images: eval_batch(images, camera), None
 
 
-def _runner(
+def _input_of(
     artifact: "Artifact", preprocessing: Preprocessing
 ) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes a file's input of prepared images."""
     if artifact.preprocessing_mode == "none":
-        return lambda images: artifact.predict(normalize(images, preprocessing))
+        return lambda images: normalize(images, preprocessing)
     # The file normalises by itself: it takes 0..255, in the type that it was written for.
     dtype = artifact.inputs[0].dtype
-    return lambda images: artifact.predict(images.astype(dtype))
+    return lambda images: images.astype(dtype)
