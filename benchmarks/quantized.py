@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import keras_vit
-from keras_vit.data.pipeline import Batches
+from keras_vit.data.pipeline import batches
 from keras_vit.data.sources import Dataset, load
 from keras_vit.data.transforms import eval_batch
 from keras_vit.export import export_model, open_artifact
@@ -98,8 +98,8 @@ def rows(name: str, folder: Path, formats: Sequence[str]) -> list[str]:
 
 def answers(model: Any, dataset: Dataset) -> np.ndarray:
     """The model's logits."""
-    batches = Batches(dataset, model.config.preprocessing, 64)
-    return np.concatenate([model.predict_on_batch(images) for images, _ in batches])
+    stream = batches(dataset, model.config.preprocessing, 64).as_numpy_iterator()
+    return np.concatenate([model.predict_on_batch(images) for images, _ in stream])
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Real images in: where they come from, the checkpoint's own transform, and batches for `fit`.
 
-The public names are resolved when they are first used; only `Batches` needs Keras.
+The public names are resolved when they are first used; only
+`batches` needs TensorFlow.
 """
 
 from typing import TYPE_CHECKING
@@ -8,8 +9,10 @@ from typing import TYPE_CHECKING
 from keras_vit._lazy import lazy
 
 if TYPE_CHECKING:
-    from keras_vit.data.pipeline import Augmentation as Augmentation
-    from keras_vit.data.pipeline import Batches as Batches
+    from keras_vit.data.augmentation import Augmentation as Augmentation
+    from keras_vit.data.pipeline import batches as batches
+    from keras_vit.data.pipeline import plain_errors as plain_errors
+    from keras_vit.data.pipeline import steps_per_epoch as steps_per_epoch
     from keras_vit.data.sources import Dataset as Dataset
     from keras_vit.data.sources import image_files as image_files
     from keras_vit.data.sources import load as load
@@ -26,8 +29,10 @@ _PUBLIC = {
     "eval_image": "transforms",
     "eval_batch": "transforms",
     "normalize": "transforms",
-    "Augmentation": "pipeline",
-    "Batches": "pipeline",
+    "Augmentation": "augmentation",
+    "batches": "pipeline",
+    "steps_per_epoch": "pipeline",
+    "plain_errors": "pipeline",
 }
 
 __all__ = [*_PUBLIC]

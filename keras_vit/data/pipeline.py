@@ -1,136 +1,262 @@
-"""Batches for `fit`, `evaluate` and `predict`, on every backend.
+"""Batches for `fit`, `evaluate` and `predict`, as tf.data, on every backend.
 
-A batch is a function of the seed, the epoch and its index, and of nothing else: no global random
-state, no dependence on threads, so that a run can be repeated, or continued from its middle.
+Batch number t of a run is a function of the seed and of t, and of nothing else: no global random state,
+no dependence on threads. So a run can be repeated, continued from its middle (`start`), and shared among
+workers (`shard`).
 """
 
-from dataclasses import dataclass
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from random import Random
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from keras_vit.config import Preprocessing
+from keras_vit.data.augmentation import Augmentation
+from keras_vit.data.changes import Changes
+from keras_vit.data.mixing import mix
 from keras_vit.data.sources import Dataset
-from keras_vit.data.transforms import eval_batch, normalize
 from keras_vit.errors import KerasVitError, UsageError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 CACHE_BYTES = 2**30
+_CHUNKS = 4  # a thread: images differ in size, and the last one must not wait alone
+_AHEAD = 2  # batches that are made while one is used
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Light changes of training images.
+def batches(
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    augment: Augmentation | None = None,
+    shuffle: bool = False,
+    epochs: int = 1,
+    start: int = 0,
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    cache_bytes: int = CACHE_BYTES,
+    drop_remainder: bool | None = None,
+    threads: int | None = None,
+) -> "tf.data.Dataset":
+    """A `Dataset` as one stream of (images, labels) over all epochs of a run.
 
-    Attributes:
-        shift: largest move, up, down, left and right, as a share of the image's side; the border's
-            colour fills in.
-        flip: mirror every second image. Not for digits, letters or traffic signs.
-    """
-
-    shift: float = 0.0
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.shift < 1:
-            raise UsageError(f"shift is a share of the image's side, 0 to 1; got {self.shift}")
-
-
-class Batches(keras.utils.PyDataset):
-    """A `Dataset` as (images, labels) batches: float32 (B, h, w, C), normalised, and int64 (B,).
+    To `fit`, say `steps_per_epoch=steps_per_epoch(dataset, batch_size)`, and `epochs`; a stream of one
+    epoch, as for validation, needs neither.
 
     Args:
         dataset: labelled images.
         preprocessing: of the model.
-        batch_size: images a batch; the last one may be smaller.
-        shuffle: another order every epoch, and no smaller last batch (each left-over image comes in
-            another epoch), so that `fit` compiles for one shape.
-        augment: changes of the images.
+        batch_size: images a step, of all workers together; no more than there are images.
+        augment: changes of the images; None only evaluates.
+        shuffle: another order every epoch.
+        epochs: how many.
+        start: steps of the run that are done: the stream goes on from there.
         seed: of order and changes.
-        cache_bytes: keep the decoded images in memory when they take less than this; else the files
-            are decoded anew every epoch. A damaged one is then found in the middle of `fit`, and the
-            error stays in `failure`, because TensorFlow turns it into one of its own on the way up.
+        shard: (index, count) of this worker: it gets its part of every batch. Together the workers see
+            what one alone would have seen, but for Mixup and CutMix, which mix within a part.
+        cache_bytes: keep decoded images in memory while they take less than this together.
+        drop_remainder: leave out an epoch's smaller last batch, so that `fit` compiles for one shape;
+            by default when shuffling, where the left-over images come in another epoch.
+        threads: that decode and change images; by default one a processor.
+
+    Returns:
+        Batches: float32 (B, h, w, C), normalised, and labels int64 (B,), or float32 (B, classes) with
+        Mixup or CutMix. It is not serialisable: it runs in this process. Within `plain_errors()` a
+        damaged image is one line.
+
+    Raises:
+        UsageError: a wrong argument.
     """
+    import tensorflow as tf
+
+    drop = shuffle if drop_remainder is None else drop_remainder
+    maker = _Batches(
+        dataset,
+        preprocessing,
+        min(batch_size, len(dataset)),
+        augment or Augmentation(),
+        shuffle,
+        seed,
+        shard,
+        cache_bytes,
+        steps_per_epoch(dataset, batch_size, drop_remainder=drop),
+        threads or _processors(),
+    )
+    if epochs < 1 or not 0 <= start <= epochs * maker.steps:
+        raise UsageError(
+            f"a run of {epochs} epochs of {maker.steps} steps cannot start at step {start}"
+        )
+    mixes = maker.augment.mixes
+    rows = maker.rows if len(dataset) % maker.batch_size == 0 or drop else None
+    images = tf.TensorSpec((rows, *maker.changes.shape), tf.float32)
+    labels = tf.TensorSpec((rows, maker.classes) if mixes else (rows,), _label_type(mixes))
+
+    def made(step: Any) -> Any:
+        found = tf.numpy_function(maker, [step], [images.dtype, labels.dtype])
+        return tuple(
+            tf.ensure_shape(f, s.shape) for f, s in zip(found, (images, labels), strict=True)
+        )
+
+    steps = tf.data.Dataset.range(start, epochs * maker.steps)
+    return steps.map(made, num_parallel_calls=_AHEAD, deterministic=True).prefetch(1)
+
+
+def steps_per_epoch(dataset: Dataset | int, batch_size: int, *, drop_remainder: bool = True) -> int:
+    """Steps of one epoch of `batches`, 1 at least.
+
+    Args:
+        dataset: or its number of images.
+        batch_size: images a step, of all workers together.
+        drop_remainder: as `batches` has it; true for training.
+
+    Raises:
+        UsageError: a batch size below 1, or no images.
+    """
+    count = dataset if isinstance(dataset, int) else len(dataset)
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    if count < 1:
+        raise UsageError("the data holds no images")
+    return max(count // batch_size, 1) if drop_remainder else -(-count // batch_size)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Within it, an error of ours that comes out of a stream is ours again, one line.
+
+    TensorFlow turns whatever a stream raises into errors of its own, with a traceback as message.
+
+    Raises:
+        KerasVitError: a damaged image, a missing file.
+    """
+    try:
+        yield
+    except KerasVitError:
+        raise
+    except Exception as error:
+        own = re.search(r"\b(?:KerasVitError|UsageError): (.+)", str(error))
+        if own is None:
+            raise
+        raise KerasVitError(own[1].strip()) from None
+
+
+class _Batches:
+    """Makes batch number t, whatever came before it."""
 
     def __init__(
         self,
         dataset: Dataset,
         preprocessing: Preprocessing,
         batch_size: int,
-        *,
-        shuffle: bool = False,
-        augment: Augmentation | None = None,
-        seed: int = 0,
-        cache_bytes: int = CACHE_BYTES,
-    ):
-        # Not Keras' workers: they start on an epoch before `on_epoch_begin` has announced it.
-        super().__init__(workers=1)
-        if batch_size < 1:
-            raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-        self.dataset = dataset
-        self.preprocessing = preprocessing
-        self.batch_size = min(batch_size, len(dataset))
-        self.shuffle = shuffle
-        self.augment = augment or Augmentation()
-        self.seed = seed
-        self.epoch = -1
-        self.failure: KerasVitError | None = None
-        self._ordered = -1, np.empty(0, np.int64)
-        height, width = preprocessing.image_size
-        small = len(dataset) * height * width * len(preprocessing.mean) <= cache_bytes
-        self._cache = eval_batch(dataset.images, preprocessing) if small else None
+        augment: Augmentation,
+        shuffle: bool,
+        seed: int,
+        shard: tuple[int, int],
+        cache_bytes: int,
+        steps: int,
+        threads: int,
+    ) -> None:
+        self.dataset, self.batch_size, self.steps = dataset, batch_size, steps
+        self.augment, self.seed, self.shard = augment, seed, shard
+        self.classes = len(dataset.class_names)
+        self.changes = Changes(augment, preprocessing)
+        self.rows = _share(batch_size, shard, dataset, steps)
+        self.threads = threads
+        self._source = _Cache(lambda i: self.changes.decoded(dataset.image(i)), cache_bytes)
+        self._order = lru_cache(2)(
+            lambda epoch: _order(len(dataset), shuffle, augment, seed, epoch)
+        )
+        self._pool = ThreadPoolExecutor(threads)
 
-    def __len__(self) -> int:
-        if self.shuffle:
-            return len(self.dataset) // self.batch_size
-        return -(-len(self.dataset) // self.batch_size)
+    def __call__(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        epoch, index = divmod(int(step), self.steps)
+        positions = self._positions(index)
+        order = self._order(epoch)
+        images = np.empty((len(positions), *self.changes.shape), np.float32)
 
-    def on_epoch_begin(self) -> None:
-        self.epoch += 1
+        def fill(rows: Sequence[int]) -> None:
+            for row in rows:
+                position = positions[row]
+                # A string, which Python hashes by itself: the same draws in every version.
+                rng = Random(f"{self.seed} {epoch} {position}")
+                self.changes.apply(self._source(int(order[position])), rng, images[row])
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self._decoded(chosen) if self._cache is None else self._cache[chosen]
-        # Keras reads a first batch before the first epoch, to learn the shapes.
-        rng = np.random.default_rng([self.seed, max(self.epoch, 0), index])
-        images = _augmented(images, self.augment, rng)
-        return normalize(images, self.preprocessing), self.dataset.labels[chosen]
+        size = max(1, len(positions) // (self.threads * _CHUNKS))
+        rows = range(len(positions))
+        chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
+        for _ in self._pool.map(fill, chunks):
+            pass
+        labels = self.dataset.labels[order[positions.start : positions.stop]]
+        if not self.augment.mixes:
+            return images, labels
+        draws = np.random.RandomState([self.seed, epoch, index, self.shard[0]])
+        return mix(images, labels, self.classes, self.augment, draws)
 
-    def _decoded(self, chosen: np.ndarray) -> np.ndarray:
-        try:
-            return eval_batch(self.dataset.take(chosen).images, self.preprocessing)
-        except KerasVitError as error:
-            self.failure = error
-            raise
-
-    def _order(self) -> np.ndarray:
-        """The epoch's order of the images, made once an epoch."""
-        epoch = max(self.epoch, 0) if self.shuffle else 0
-        if self._ordered[0] != epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            count = len(self.dataset)
-            self._ordered = epoch, rng.permutation(count) if self.shuffle else np.arange(count)
-        return self._ordered[1]
+    def _positions(self, index: int) -> range:
+        """This worker's part of a batch, as positions in the epoch's order."""
+        first = index * self.batch_size
+        size = min(self.batch_size, len(self.dataset) - first)
+        worker, count = self.shard
+        return range(first + size * worker // count, first + size * (worker + 1) // count)
 
 
-def _augmented(images: np.ndarray, augment: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    if augment.shift:
-        images = _shifted(images, augment.shift, rng)
-    if augment.flip:
-        mirrored = rng.random(len(images)) < 0.5
-        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-    return images
+def _order(count: int, shuffle: bool, augment: Augmentation, seed: int, epoch: int) -> np.ndarray:
+    """The images of an epoch, int64 (count,)."""
+    if not shuffle:
+        return np.arange(count)
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return np.repeat(order[: -(-count // augment.repeats)], augment.repeats)[:count]
 
 
-def _shifted(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Each image moved by whole pixels, its edge repeated: a random crop of the padded image."""
-    count, height, width, _ = images.shape
-    rows = _moved(height, share, count, rng)[:, :, None]
-    columns = _moved(width, share, count, rng)[:, None, :]
-    return images[np.arange(count)[:, None, None], rows, columns]
+def _share(batch_size: int, shard: tuple[int, int], dataset: Dataset, steps: int) -> int:
+    """This worker's images of a whole batch."""
+    index, count = shard
+    if not 0 <= index < count:
+        raise UsageError(f"shard is (index, count) with 0 <= index < count; got {shard}")
+    if batch_size % count:
+        raise UsageError(f"a batch of {batch_size} images cannot be shared by {count} workers")
+    rest = len(dataset) - (steps - 1) * batch_size
+    if rest < count:
+        raise UsageError(
+            f"the last batch has {rest} images for {count} workers: choose another batch_size"
+        )
+    return batch_size // count
 
 
-def _moved(side: int, share: float, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, side) source positions, each row shifted by up to `share * side` and clamped."""
-    reach = round(share * side)
-    offsets = rng.integers(-reach, reach, size=count, endpoint=True)
-    return np.clip(np.arange(side) + offsets[:, None], 0, side - 1)
+class _Cache:
+    """Remembers what a function gave while that takes less than `room` bytes together."""
+
+    def __init__(self, function: Callable[[int], np.ndarray], room: int) -> None:
+        self.function, self.room = function, room
+        self.kept: dict[int, np.ndarray] = {}
+        self.lock = threading.Lock()
+
+    def __call__(self, index: int) -> np.ndarray:
+        found = self.kept.get(index)
+        if found is None:
+            found = self.function(index)
+            with self.lock:
+                if index not in self.kept and found.nbytes <= self.room:
+                    self.kept[index] = found
+                    self.room -= found.nbytes
+        return found
+
+
+def _label_type(mixes: bool) -> Any:
+    return np.float32 if mixes else np.int64
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1

@@ -42,6 +42,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def image(self, index: int) -> Any:
+        """One image: a uint8 array (H, W, C), or its file."""
+        return self.images[index]
+
     def take(self, indices: np.ndarray) -> "Dataset":
         """The images at `indices`, in that order."""
         images = self.images

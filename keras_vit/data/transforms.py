@@ -61,11 +61,19 @@ def eval_batch(
     return batch
 
 
-def normalize(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """uint8 (..., C) of 0..255 to the model's float32 input: `(images / 255 - mean) / std`."""
-    mean = np.asarray(preprocessing.mean, np.float32)
-    std = np.asarray(preprocessing.std, np.float32)
-    return (images.astype(np.float32) / np.float32(255) - mean) / std
+def normalize(
+    images: np.ndarray, preprocessing: Preprocessing, out: np.ndarray | None = None
+) -> np.ndarray:
+    """uint8 (..., C) of 0..255 to the model's float32 input: `(images / 255 - mean) / std`.
+
+    Args:
+        images: uint8. preprocessing: of the model.
+        out: where to write, float32 of the same shape; None makes a new array.
+    """
+    found = np.divide(images, np.float32(255), out=out, dtype=np.float32)
+    found -= np.asarray(preprocessing.mean, np.float32)
+    found /= np.asarray(preprocessing.std, np.float32)
+    return found
 
 
 def open_image(path: str | Path, channels: int = 3) -> Image.Image:

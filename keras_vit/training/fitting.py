@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from keras_vit.config import ModelConfig, Preprocessing
-from keras_vit.data.pipeline import Augmentation, Batches
+from keras_vit.data.augmentation import Augmentation
+from keras_vit.data.pipeline import batches, plain_errors, steps_per_epoch
 from keras_vit.data.sources import Dataset, load
 from keras_vit.errors import KerasVitError, UsageError
 from keras_vit.loading import load as load_model
@@ -148,25 +149,27 @@ def train(
     config = _configuration(model, preprocessing, names)
     if learning_rate is None:
         learning_rate = _FINE_TUNING_RATE if config.weights else _FRESH_RATE
-    batches = Batches(
+    stream = batches(
         train_data,
         config.preprocessing,
         batch_size,
         shuffle=True,
         augment=Augmentation(shift, flip),
+        epochs=epochs,
         seed=seed,
     )
-    held_out = Batches(held_out_data, config.preprocessing, batch_size)
-    steps = epochs * len(batches)
+    held_out = batches(held_out_data, config.preprocessing, batch_size)
+    epoch_steps = steps_per_epoch(train_data, batch_size)
+    steps = epochs * epoch_steps
     rate = warmup_cosine(learning_rate, steps, round(warmup * steps))
     optimizer = adamw(model, rate, weight_decay)
     recorder = _Recorder(progress)
     start = time.perf_counter()
-    _fit(model, optimizer, batches, held_out, epochs, [recorder, *callbacks])
+    _fit(model, optimizer, stream, held_out, epochs, epoch_steps, [recorder, *callbacks])
     seconds = time.perf_counter() - start
     origin = f"trained for {epochs} epochs from {config.weights or 'scratch'}"
     config = dataclasses.replace(config, labels=names, weights=origin)
-    save_trained(model, config, output, overwrite, held_out[0][0])
+    save_trained(model, config, output, overwrite, next(held_out.as_numpy_iterator())[0])
     last = recorder.epochs[-1]
     return TrainingReport(
         path=str(output),
@@ -207,9 +210,10 @@ class _Recorder(keras.callbacks.Callback):
 def _fit(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    batches: Batches,
-    held_out: Batches,
+    stream: Any,
+    held_out: Any,
     epochs: int,
+    steps_per_epoch: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     # A second model of the same layers: the caller's stays as he compiled it, and what is saved holds
@@ -220,13 +224,16 @@ def _fit(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
-    try:
-        fitted.fit(batches, validation_data=held_out, epochs=epochs, callbacks=callbacks, verbose=0)
-    except Exception:
-        failure = batches.failure or held_out.failure
-        if failure is not None:
-            raise failure from None
-        raise
+    with plain_errors():
+        fitted.fit(
+            stream,
+            validation_data=held_out,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=False,  # the stream is in its order
+            callbacks=callbacks,
+            verbose=0,
+        )
 
 
 def _datasets(

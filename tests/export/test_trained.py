@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.data.pipeline import Batches
+from keras_vit.data.pipeline import batches
 from keras_vit.data.sources import Dataset, load
 from keras_vit.data.transforms import eval_batch
 from keras_vit.export import export_model, open_artifact
@@ -45,8 +45,8 @@ def unseen() -> Dataset:
 
 @pytest.fixture(scope="module")
 def logits(trained: Any, unseen: Dataset) -> np.ndarray:
-    batches = Batches(unseen, trained.config.preprocessing, 64)
-    return np.concatenate([trained.predict_on_batch(images) for images, _ in batches])
+    stream = batches(unseen, trained.config.preprocessing, 64).as_numpy_iterator()
+    return np.concatenate([trained.predict_on_batch(images) for images, _ in stream])
 
 
 LEAST = {"float16": 0.998, "int8-dynamic": 0.99, "int8": 0.985}

@@ -10,7 +10,7 @@ import pytest
 
 import keras_vit
 from keras_vit.config import Preprocessing
-from keras_vit.data import Batches, load
+from keras_vit.data import batches, load
 from keras_vit.errors import KerasVitError, UsageError
 from keras_vit.training.fitting import _fit
 
@@ -200,10 +200,10 @@ def test_a_corrupt_image_is_skipped_and_counted_on_request(folder_with_a_corrupt
 
 
 def test_a_corrupt_image_met_in_the_middle_of_fit_keeps_its_one_line(folder_with_a_corrupt_image):
-    batches = Batches(load(folder_with_a_corrupt_image), SMALL, 4, cache_bytes=0)
-    held_out = Batches(_few(4), SMALL, 4)
+    stream = batches(load(folder_with_a_corrupt_image), SMALL, 4, cache_bytes=0)
+    held_out = batches(_few(4), SMALL, 4)
     with pytest.raises(KerasVitError, match=r"a/4\.png: not a readable image"):
-        _fit(_plain(2), keras.optimizers.SGD(), batches, held_out, 1, [])
+        _fit(_plain(2), keras.optimizers.SGD(), stream, held_out, 1, 5, [])
 
 
 def test_validation_data_of_other_classes_is_misuse(tmp_path):
