@@ -98,7 +98,7 @@ def doctor() -> DoctorReport:
     """
     trials: list[Trial] = []
     backend = _try(trials, "keras", _backend)
-    devices = _devices(backend) if backend else ()
+    devices = devices_of(backend) if backend else ()
     model = _try(trials, "model", _Tiny) if backend else None
     if model is not None:
         for format in _FORMATS:
@@ -134,7 +134,8 @@ def _backend() -> str:
     return str(keras.backend.backend())
 
 
-def _devices(backend: str) -> tuple[str, ...]:
+def devices_of(backend: str) -> tuple[str, ...]:
+    """What a backend computes on, as it names them."""
     if backend == "torch":  # keras.distribution does not know its devices
         import torch
 

@@ -1,0 +1,148 @@
+"""What a run has to remember to go on exactly: every variable, and where it was.
+
+One file holds both. It is written beside its name, flushed to the disk and then renamed, by a thread
+of its own: the run waits for the copy of its variables, not for the disk, and whatever moment it is
+killed at, the name holds a whole checkpoint, the new or the old one.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_vit.errors import KerasVitError
+from keras_vit.training.run_folder import replace_durably
+
+_RECORD = "record"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One moment of a run.
+
+    Attributes:
+        arrays: values by name, in the order of `variables_of`, and whatever else was kept.
+        record: plain JSON data.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    record: Mapping[str, Any]
+
+
+class CheckpointFile:
+    """One name that holds the newest checkpoint.
+
+    Args:
+        path: the file, `.safetensors`; its folder exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._written: Future[None] | None = None
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Begin to write, once the one before is written. The arrays may not change any more.
+
+        Raises:
+            KerasVitError: the one before could not be written.
+        """
+        self.wait()
+        self._written = self._thread.submit(_write, self.path, checkpoint)
+
+    def wait(self) -> None:
+        """Return when the newest checkpoint is on the disk.
+
+        Raises:
+            KerasVitError: it could not be written; the old one is still there.
+        """
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+    def close(self) -> None:
+        """Wait, without a word about what could not be written, and end the thread."""
+        self._thread.shutdown()
+
+    def read(self) -> Checkpoint | None:
+        """The newest checkpoint, or None where there is none yet.
+
+        Raises:
+            KerasVitError: the file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="np", backend="pread") as file:
+                arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+                return Checkpoint(arrays, json.loads(file.metadata()[_RECORD]))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise KerasVitError(f"{self.path} is damaged: {error}") from error
+
+
+def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable that a step of `fit` reads and writes, metrics apart, by a name of its own.
+
+    Weights, the seeds of dropout, and the optimizer's: rates, moments, averages, loss scales, those of
+    every part of a `MultiOptimizer`.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return _named("model", model.variables) | _named("optimizer", model.optimizer.variables)
+
+
+def metrics_of(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of the metrics, which hold the mean of the epoch so far."""
+    return _named("metrics", model.metrics_variables)
+
+
+def values(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
+    """Copies, which later steps leave alone; bfloat16, which NumPy does not have, as float32."""
+    copies = {}
+    for name, variable in variables.items():
+        array = np.array(keras.ops.convert_to_numpy(variable), order="C")
+        copies[name] = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    return copies
+
+
+def restore(variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray]) -> None:
+    """Give every variable its value of a checkpoint.
+
+    Raises:
+        KerasVitError: the checkpoint is one of other variables.
+    """
+    for name, variable in variables.items():
+        array = arrays.get(name)
+        if array is None or array.shape != tuple(variable.shape):
+            found = "nothing" if array is None else f"shape {array.shape}"
+            raise KerasVitError(
+                f"the checkpoint is of another model: it has {found} for {name.partition('.')[2]} "
+                f"of shape {tuple(variable.shape)}"
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def _named(kind: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
+    """By kind, position and path, because paths alone are not unique; sorted names keep the order."""
+    return {f"{kind}.{i:06}.{variable.path}": variable for i, variable in enumerate(variables)}
+
+
+def _write(path: Path, checkpoint: Checkpoint) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        save_file(dict(checkpoint.arrays), draft, {_RECORD: json.dumps(checkpoint.record)})
+        replace_durably(draft, path)
+    except (OSError, SafetensorError) as error:
+        draft.unlink(missing_ok=True)
+        raise KerasVitError(f"cannot write {path}: {error}") from error
