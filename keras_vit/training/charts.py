@@ -5,14 +5,17 @@ every cell says its value when it is pointed at.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 
 _WIDTH, _HEIGHT = 560, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 84, 14, 40
+_Point = tuple[float, float]
+_Place = Callable[[float, float], _Point]
 _CELL_TEXT = 20  # pixels: a smaller cell has no room for a count
 
 
@@ -131,11 +134,13 @@ def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[f
     return [i * step for i in range(first, max(last, first + 1) + 1)]
 
 
-def _axes(x_ticks, y_ticks, place, x_name: str, percent: bool) -> str:  # type: ignore[no-untyped-def]
+def _axes(
+    x_ticks: Sequence[float], y_ticks: Sequence[float], place: _Place, x_name: str, percent: bool
+) -> str:
     parts = []
     step = y_ticks[1] - y_ticks[0]
     for y in y_ticks:
-        left, height = place(x_ticks[0], y)
+        _, height = place(x_ticks[0], y)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>'
             f'<text class="y" x="{_LEFT - 8}" y="{height:.1f}">{_tick(y, step, percent)}</text>'
@@ -151,7 +156,9 @@ def _axes(x_ticks, y_ticks, place, x_name: str, percent: bool) -> str:  # type: 
     return "".join(parts)
 
 
-def _line(line: Series, points, place, percent: bool, label: float) -> str:  # type: ignore[no-untyped-def]
+def _line(
+    line: Series, points: Sequence[_Point], place: _Place, percent: bool, label: float
+) -> str:
     places = [place(x, y) for x, y in points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts = [f'<polyline class="line {line.style}" points="{path}"/>']
@@ -173,7 +180,7 @@ def _apart(heights: Sequence[float], least: float = 30) -> list[float]:
     """Heights of labels, moved apart so that none covers another, and inside the chart."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     moved = list(heights)
-    for above, below in zip(order, order[1:], strict=False):
+    for above, below in pairwise(order):
         moved[below] = max(moved[below], moved[above] + least)
     excess = max(0.0, max(moved) - (_HEIGHT - _BOTTOM - 10))
     return [height - excess for height in moved]
