@@ -1,4 +1,7 @@
-"""Writes zoo/labels/*.txt from the WordNet lemmas that timm carries. Needs timm.
+"""Writes zoo/labels/*.txt from the WordNet lemmas and identifiers that timm carries. Needs timm.
+
+imagenet_synsets.txt is timm/data/_info/imagenet_synsets.txt (Apache-2.0): ImageNet-1k's WordNet
+identifiers in the order of the logits, which is that of the ILSVRC 2012 folders sorted by name.
 
 A class is called by its first lemma; where that is another class's too, by its first two, and where
 those are as well, by the first with its WordNet identifier.
@@ -36,6 +39,9 @@ def main() -> None:
         lines = names(ImageNetInfo(subset), KNOWN.get(stem, {}))
         (LABELS / f"{stem}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"{stem}: {len(lines)} names")
+    synsets = ImageNetInfo(SETS["imagenet1k"]).label_names()
+    (LABELS / "imagenet_synsets.txt").write_text("\n".join(synsets) + "\n", encoding="utf-8")
+    print(f"imagenet_synsets: {len(synsets)} identifiers")
 
 
 if __name__ == "__main__":
