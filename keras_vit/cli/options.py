@@ -54,6 +54,22 @@ class Names(click.ParamType):
         return names
 
 
+class Counts(click.ParamType):
+    """`1,5,10,25`."""
+
+    name = "N,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() and int(part) for part in parts):
+            self.fail(f"{value!r} is not a list of positive numbers such as 1,5,10,25")
+        return tuple(map(int, parts))
+
+
 class Batch(click.ParamType):
     """A positive number, or `dynamic`."""
 
@@ -108,6 +124,12 @@ def _known_model(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
+def _known_models(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    return tuple(_known_model(ctx, param, value) for value in values)
+
+
 def _none_or(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     return None if value == "none" else value
 
@@ -125,6 +147,9 @@ def _labels(
 
 
 model_argument = click.argument("model", callback=_known_model)
+models_argument = click.argument(
+    "models", metavar="MODEL...", nargs=-1, required=True, callback=_known_models
+)
 weights_option = click.option(
     "--weights",
     default="pretrained",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,19 @@ import click
 if TYPE_CHECKING:
     from keras_vit.export import Comparison
 
+_NUMBERS = re.compile(r"\[\n\s+((?:[-+.\deE]+,\n\s+)*[-+.\deE]+)\n\s+\]")
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 def print_json(result: Any) -> None:
-    """Print plain data as one JSON document; what is not finite becomes null."""
-    click.echo(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print plain data as one JSON document; what is not finite becomes null.
+
+    A list of nothing but numbers stays on one line: a confusion matrix has a line a row.
+    """
+    text = json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False)
+    # Line breaks inside of strings are escaped, so that only the lists themselves are found.
+    click.echo(_NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
