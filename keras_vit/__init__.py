@@ -16,6 +16,8 @@ _PUBLIC = {
     "save_weights": "saving",
     "attention_scores": "models.attention_scores",
     "convert": "converting",
+    "recipe": "training",
+    "list_recipes": "training",
     "train": "training",
     "evaluate": "training",
     "predict": "training",

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_vit.training.grouped import GroupedOptimizer
+from keras_vit.training.grouped_optimizer import GroupedOptimizer
 from keras_vit.training.groups import parameter_groups
 
 

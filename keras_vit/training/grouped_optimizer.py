@@ -247,10 +247,8 @@ def _copy(
     rate = config["learning_rate"]
     if isinstance(rate, dict):
         rate = keras.optimizers.schedules.deserialize(rate)
-    if callable(rate) or group.start:
-        rate = Scaled(rate, group.scale, group.start)
-    else:
-        rate = rate * group.scale
+    scheduled = callable(rate) or group.start
+    rate = Scaled(rate, group.scale, group.start) if scheduled else rate * group.scale
     changes = {"learning_rate": rate, "name": f"{config['name']}_{index}"}
     if not group.decays and config.get("weight_decay") is not None:
         changes["weight_decay"] = 0.0
