@@ -77,6 +77,8 @@ class ModelConfig:
         numerics: `"timm"`, `"source"` or `"huggingface"`: whose arithmetic the model follows.
         labels: one name a class, in the order of the logits, or None.
         weights: where the weights came from, or None for a fresh initialisation.
+        training: how `keras_vit.train` made the weights, plain JSON data: recipe, data, seed, versions,
+            accuracy; None of weights that it did not make.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ModelConfig:
     numerics: str = "timm"
     labels: tuple[str, ...] | None = None
     weights: str | None = None
+    training: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""

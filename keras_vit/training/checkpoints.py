@@ -103,6 +103,11 @@ def metrics_of(model: keras.Model) -> dict[str, keras.Variable]:
     return _named("metrics", model.metrics_variables)
 
 
+def weights_of(model: keras.Model) -> dict[str, keras.Variable]:
+    """The weights alone, by other names than those of `variables_of`."""
+    return _named("weights", model.weights)
+
+
 def values(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
     """Copies, which later steps leave alone; bfloat16, which NumPy does not have, as float32."""
     copies = {}

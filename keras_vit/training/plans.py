@@ -156,6 +156,17 @@ def list_recipes() -> dict[str, str]:
     return {name: str(document["title"]) for name, document in sorted(_documents().items())}
 
 
+def setting_names(name: str) -> frozenset[str]:
+    """What a recipe lets one override, the arguments of the model apart.
+
+    Raises:
+        UsageError: for an unknown recipe, with the nearest ones.
+    """
+    return frozenset(
+        _names(Settings) | _names(Augmentation) | set(_document(name).get("choices", {}))
+    )
+
+
 def plan(
     name: str,
     architecture: str = "",

@@ -6,7 +6,7 @@ No Keras here: the command line asks before it imports anything heavy.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ class RunFolder:
     Attributes:
         model: the trained model, once the run is finished. report: its page.
         log: one row an epoch. board: TensorBoard's event files.
-        last: the newest checkpoint. best: the model of the most accurate epoch.
+        last: the newest checkpoint. best: the model of the most accurate epoch, once the run is
+            finished; before, the number of the epoch is in its name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,8 +56,7 @@ class RunFolder:
     def foreign(self) -> bool:
         """Whether the folder holds what no run has put there."""
         ours = {p.name for p in (*self._files, *self._folders)}
-        drafts = {f".{name}.tmp" for name in ours}
-        return any(p.name not in ours | drafts for p in self.path.iterdir())
+        return any(p.name not in ours and not _is_draft(p, ours) for p in self.path.iterdir())
 
     @property
     def _files(self) -> tuple[Path, ...]:
@@ -82,6 +82,24 @@ class RunFolder:
                 except OSError:
                     raise UsageError(f"{self.path}: another process is training there") from None
             yield
+
+    def tidy(self) -> None:
+        """Remove what a killed process has left half written."""
+        for folder in (self.path, self.checkpoints):
+            names = {p.name for p in (*self._files, *self._folders, self.last, self.best)}
+            for path in folder.iterdir():
+                if _is_draft(path, names) and path.name != _LOCK:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def best_of(self, epoch: int) -> Path:
+        """The model of the most accurate epoch so far, while the run goes on."""
+        return self.checkpoints / f"best-{epoch:04}.keras"
+
+    def keep_best(self, epoch: int) -> None:
+        """Remove the models of other epochs."""
+        for path in self.checkpoints.glob("best-*.keras"):
+            if path != self.best_of(epoch):
+                path.unlink()
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Remove what an older run has left, and nothing else, and describe the new one."""
@@ -191,6 +209,11 @@ def replace_durably(draft: Path, path: Path) -> None:
     draft.replace(path)
     if os.name != "nt":  # Windows cannot open a folder
         _flush(path.parent)
+
+
+def _is_draft(path: Path, names: Collection[str]) -> bool:
+    """Whether a file or folder is one that becomes one of `names` when it is whole."""
+    return any(path.name.startswith(f".{name}.") for name in names)
 
 
 def _flush(path: Path) -> None:
