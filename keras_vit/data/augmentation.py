@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from keras_vit.data.randaugment import rand_augment
 from keras_vit.errors import UsageError
 
 CROPS = ("eval", "inception", "simple")
@@ -79,6 +80,8 @@ class Augmentation:
             low, high = getattr(self, name)
             if not 0 < low <= high <= most:
                 raise UsageError(f"{name} goes from low to high above 0; got {(low, high)}")
+        if self.policy not in (None, "three"):
+            rand_augment(self.policy, (), ())  # reads it
         if self.repeats < 1:
             raise UsageError(f"repeats is 1 or more; got {self.repeats}")
 

@@ -1,41 +1,87 @@
 """The changes of one image, from its file to the model's input."""
 
+from functools import partial
 from random import Random
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from keras_vit.config import Preprocessing
 from keras_vit.data.augmentation import Augmentation
-from keras_vit.data.transforms import ImageLike, decoded, eval_image, normalize
+from keras_vit.data.color_jitter import color_jitter
+from keras_vit.data.crops import inception_crop, simple_crop
+from keras_vit.data.erasing import erase
+from keras_vit.data.randaugment import rand_augment
+from keras_vit.data.three_augment import three_augment
+from keras_vit.data.transforms import FILTERS, ImageLike, as_pillow, eval_image, normalize
+from keras_vit.errors import UsageError
 
 
 class Changes:
-    """An `Augmentation` for one model's images. It keeps no state: threads may share it.
+    """An `Augmentation` for one model's images. Threads may share it.
 
     Args:
         augment: what to do. preprocessing: of the model.
 
     Attributes:
         shape: (h, w, C) of what `apply` writes.
+
+    Raises:
+        UsageError: a policy that does not exist, or images that are not RGB where it needs them.
     """
 
     def __init__(self, augment: Augmentation, preprocessing: Preprocessing) -> None:
         self.augment, self.preprocessing = augment, preprocessing
         self.shape = (*preprocessing.image_size, len(preprocessing.mean))
+        name = augment.interpolation or preprocessing.interpolation
+        self._resamples = (
+            (FILTERS["bilinear"], FILTERS["bicubic"]) if name == "random" else (FILTERS[name],)
+        )
+        coloured = augment.policy is not None or augment.color_jitter > 0
+        if self.shape[2] != 3 and (coloured or (augment.crop != "eval" and self.shape[2] != 1)):
+            raise UsageError(
+                f"crops, policies and color_jitter are for RGB images; the model wants {self.shape[2]} "
+                "channels"
+            )
+        self._coloured = self._of_colours(augment, preprocessing)
 
-    def decoded(self, image: ImageLike) -> np.ndarray:
-        """What does not depend on chance, uint8 (H, W, C): worth remembering."""
+    def decoded(self, image: ImageLike) -> np.ndarray | Image.Image:
+        """What does not depend on chance, and is worth remembering: (h, w, C), or a Pillow image."""
         if self.augment.crop == "eval":
             return eval_image(image, self.preprocessing)
-        return decoded(image, self.shape[-1])
+        return as_pillow(image, self.shape[2])
 
-    def apply(self, image: np.ndarray, rng: Random, out: np.ndarray) -> None:
+    def apply(self, image: Any, rng: Random, out: np.ndarray) -> None:
         """Change what `decoded` gave, and write it to `out`, float32 (h, w, C), normalised."""
+        if self.augment.crop == "inception":
+            augment, size = self.augment, self.preprocessing.image_size
+            image = inception_crop(image, size, augment.scale, augment.ratio, self._resamples, rng)
+        elif self.augment.crop == "simple":
+            image = simple_crop(image, self.preprocessing, self._resamples, rng)
         if self.augment.shift:
-            image = _shifted(image, self.augment.shift, rng)
-        if self.augment.flip and rng.random() < 0.5:
-            image = image[:, ::-1]
-        normalize(image, self.preprocessing, out)
+            image = _shifted(np.asarray(image), self.augment.shift, rng)
+        mirrored = self.augment.flip and rng.random() < 0.5
+        if self._coloured:
+            image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+            mirrored = False
+            for change in self._coloured:
+                image = change(image, rng=rng)
+        pixels = np.asarray(image).reshape(self.shape)
+        normalize(pixels[:, ::-1] if mirrored else pixels, self.preprocessing, out)
+        if self.augment.erasing:
+            erase(out, self.augment.erasing, rng)
+
+    def _of_colours(self, augment: Augmentation, preprocessing: Preprocessing) -> list[Any]:
+        found: list[Any] = []
+        if augment.policy == "three":
+            found.append(three_augment)
+        elif augment.policy is not None:
+            found.append(rand_augment(augment.policy, preprocessing.mean, self._resamples))
+        if augment.color_jitter:
+            found.append(partial(color_jitter, strength=augment.color_jitter))
+        return found
 
 
 def _shifted(image: np.ndarray, share: float, rng: Random) -> np.ndarray:

@@ -195,7 +195,7 @@ class _Batches:
         chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
         for _ in self._pool.map(fill, chunks):
             pass
-        labels = self.dataset.labels[order[positions.start : positions.stop]]
+        labels = self.dataset.labels[order[np.array(positions)]]
         if not self.augment.mixes:
             return images, labels
         draws = np.random.RandomState([self.seed, epoch, index, self.shard[0]])
@@ -206,7 +206,8 @@ class _Batches:
         first = index * self.batch_size
         size = min(self.batch_size, len(self.dataset) - first)
         worker, count = self.shard
-        return range(first + size * worker // count, first + size * (worker + 1) // count)
+        # In turns: repeated images, side by side, go to different workers, as DeiT has it.
+        return range(first + worker, first + size, count)
 
 
 def _order(count: int, shuffle: bool, augment: Augmentation, seed: int, epoch: int) -> np.ndarray:
@@ -235,20 +236,28 @@ def _share(batch_size: int, shard: tuple[int, int], dataset: Dataset, steps: int
 class _Cache:
     """Remembers what a function gave while that takes less than `room` bytes together."""
 
-    def __init__(self, function: Callable[[int], np.ndarray], room: int) -> None:
+    def __init__(self, function: Callable[[int], Any], room: int) -> None:
         self.function, self.room = function, room
-        self.kept: dict[int, np.ndarray] = {}
+        self.kept: dict[int, Any] = {}
         self.lock = threading.Lock()
 
-    def __call__(self, index: int) -> np.ndarray:
+    def __call__(self, index: int) -> Any:
         found = self.kept.get(index)
         if found is None:
             found = self.function(index)
+            size = _bytes(found)
             with self.lock:
-                if index not in self.kept and found.nbytes <= self.room:
+                if index not in self.kept and size <= self.room:
                     self.kept[index] = found
-                    self.room -= found.nbytes
+                    self.room -= size
         return found
+
+
+def _bytes(image: Any) -> int:
+    """Of an array or a Pillow image, which holds RGB in four bytes."""
+    if isinstance(image, np.ndarray):
+        return image.nbytes
+    return image.width * image.height * (4 if len(image.getbands()) == 3 else 1)
 
 
 def _label_type(mixes: bool) -> Any:

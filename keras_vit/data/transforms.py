@@ -19,7 +19,7 @@ from keras_vit.errors import KerasVitError, UsageError
 
 ImageLike = str | Path | np.ndarray | Image.Image
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _CROP_MODES = ("center", "squash")
 
 
@@ -48,6 +48,11 @@ def decoded(image: ImageLike, channels: int = 3) -> np.ndarray:
     return np.dstack([np.asarray(plane) for plane in _planes(image, channels)])
 
 
+def as_pillow(image: ImageLike, channels: int = 3) -> Image.Image:
+    """An image as it is, RGB, or grey where `channels` is 1; see `eval_image`."""
+    return _planes(image, channels)[0]
+
+
 def eval_batch(
     images: Sequence[ImageLike] | np.ndarray, preprocessing: Preprocessing
 ) -> np.ndarray:
@@ -68,12 +73,16 @@ def normalize(
 
     Args:
         images: uint8. preprocessing: of the model.
-        out: where to write, float32 of the same shape; None makes a new array.
+        out: where to write, float32 of the same shape, contiguous; None makes a new array.
     """
-    found = np.divide(images, np.float32(255), out=out, dtype=np.float32)
-    found -= np.asarray(preprocessing.mean, np.float32)
-    found /= np.asarray(preprocessing.std, np.float32)
-    return found
+    out = np.empty(images.shape, np.float32) if out is None else out
+    # Rows of pixels and channels together: NumPy is slow where the last axis has three values.
+    rows = *images.shape[:-2], images.shape[-2] * images.shape[-1]
+    found = out.reshape(rows)
+    np.divide(images.reshape(rows), np.float32(255), out=found, dtype=np.float32)
+    found -= np.tile(np.asarray(preprocessing.mean, np.float32), images.shape[-2])
+    found /= np.tile(np.asarray(preprocessing.std, np.float32), images.shape[-2])
+    return out
 
 
 def open_image(path: str | Path, channels: int = 3) -> Image.Image:
@@ -104,9 +113,9 @@ def _one_line(error: Exception) -> str:
 
 
 def _check(preprocessing: Preprocessing) -> None:
-    if preprocessing.interpolation not in _FILTERS:
+    if preprocessing.interpolation not in FILTERS:
         raise UsageError(
-            f"interpolation {preprocessing.interpolation!r} is not one of {', '.join(_FILTERS)}"
+            f"interpolation {preprocessing.interpolation!r} is not one of {', '.join(FILTERS)}"
         )
     if preprocessing.crop_mode not in _CROP_MODES:
         raise UsageError(
@@ -161,7 +170,7 @@ def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     size = (width, height)
     if size == image.size:
         return image
-    return image.resize(size, _FILTERS[preprocessing.interpolation])
+    return image.resize(size, FILTERS[preprocessing.interpolation])
 
 
 def _crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
