@@ -20,6 +20,7 @@ _PUBLIC = {
     "list_recipes": "training",
     "train": "training",
     "evaluate": "training",
+    "fewshot": "training",
     "predict": "training",
     "export_model": "export",
     "check": "export",

@@ -20,6 +20,7 @@ _MODULES = {
     "predict": "predict",
     "train": "train",
     "evaluate": "evaluate",
+    "fewshot": "fewshot",
     "export": "export",
     "check": "check",
     "benchmark": "benchmark",

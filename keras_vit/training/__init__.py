@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from keras_vit.training.plans import list_recipes as list_recipes
     from keras_vit.training.plans import plan as plan
     from keras_vit.training.prediction import predict as predict
+    from keras_vit.training.probing import FewShotReport as FewShotReport
+    from keras_vit.training.probing import fewshot as fewshot
     from keras_vit.training.recipes import Recipe as Recipe
     from keras_vit.training.recipes import recipe as recipe
     from keras_vit.training.schedules import WarmupDecay as WarmupDecay
@@ -42,6 +44,8 @@ _PUBLIC = {
     "evaluate": "evaluation",
     "EvaluationReport": "evaluation",
     "predict": "prediction",
+    "fewshot": "probing",
+    "FewShotReport": "probing",
     "adamw": "optimizers",
     "warmup_cosine": "schedules",
     "recipe": "recipes",
