@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from keras_vit.training.averaging import averaged as averaged
     from keras_vit.training.evaluation import EvaluationReport as EvaluationReport
     from keras_vit.training.evaluation import evaluate as evaluate
-    from keras_vit.training.fitting import Epoch as Epoch
-    from keras_vit.training.fitting import TrainingReport as TrainingReport
+    from keras_vit.training.training_report import Epoch as Epoch
+    from keras_vit.training.training_report import TrainingReport as TrainingReport
     from keras_vit.training.fitting import train as train
     from keras_vit.training.grouped_optimizer import GroupedOptimizer as GroupedOptimizer
     from keras_vit.training.groups import Group as Group
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "train": "fitting",
-    "TrainingReport": "fitting",
-    "Epoch": "fitting",
+    "TrainingReport": "training_report",
+    "Epoch": "training_report",
     "evaluate": "evaluation",
     "EvaluationReport": "evaluation",
     "predict": "prediction",

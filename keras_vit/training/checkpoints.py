@@ -146,7 +146,10 @@ def _write(path: Path, checkpoint: Checkpoint) -> None:
 
     draft = path.with_name(f".{path.name}.tmp")
     try:
+        draft.touch()
+        mode = draft.stat().st_mode
         save_file(dict(checkpoint.arrays), draft, {_RECORD: json.dumps(checkpoint.record)})
+        draft.chmod(mode)  # the library makes files that only their owner may read
         replace_durably(draft, path)
     except (OSError, SafetensorError) as error:
         draft.unlink(missing_ok=True)

@@ -1,78 +1,39 @@
-"""`train`: a model and labelled images in, one whole `.keras` file out."""
+"""`train`: a model and labelled images in, one whole `.keras` file out, or the folder of a run."""
 
 import dataclasses
-import time
+import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_vit import catalogue
 from keras_vit.config import ModelConfig, Preprocessing
-from keras_vit.data.augmentation import Augmentation
-from keras_vit.data.pipeline import batches, plain_errors, steps_per_epoch
 from keras_vit.data.sources import Dataset, load
-from keras_vit.errors import KerasVitError, UsageError
+from keras_vit.data.transforms import eval_batch, normalize
+from keras_vit.errors import UsageError
 from keras_vit.loading import load as load_model
-from keras_vit.outputs import require_output
 from keras_vit.training.classifiers import class_count, configuration, known_preprocessing
-from keras_vit.training.optimizers import adamw
-from keras_vit.training.saving import save_trained
-from keras_vit.training.schedules import warmup_cosine
+from keras_vit.training.determinism import require_determinism
+from keras_vit.training.environment import environment
+from keras_vit.training.image_range import range_warning
+from keras_vit.training.plans import plan
+from keras_vit.training.recipes import Recipe
+from keras_vit.training.recipes import recipe as make_recipe
+from keras_vit.training.run import Listeners, Work
+from keras_vit.training.run_folder import RunFolder, is_folder, plain, require_run
+from keras_vit.training.session import Session
+from keras_vit.training.training_report import Epoch, TrainingReport
 
-_FRESH_RATE, _FINE_TUNING_RATE = 1e-3, 1e-4
+PLAIN = "plain"
+"""The recipe of a run that names none."""
+
+_FRESH_RATE = 1e-3  # of that recipe, for a model that starts from scratch
 _SPLITS = ("train", "validation")
-_MEASURED = ("loss", "accuracy", "val_loss", "val_accuracy")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """An epoch that has ended.
-
-    Attributes:
-        number, total: from 1 to `total`.
-        seconds: of this epoch, its validation included.
-        loss, accuracy: while training. val_loss, val_accuracy: at the end of the epoch.
-    """
-
-    number: int
-    total: int
-    seconds: float
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """What `train` did.
-
-    Attributes:
-        path: the saved model.
-        class_names: its labels.
-        epochs: one record each.
-        accuracy, loss: on the validation images, of the saved weights.
-        train_count, validation_count: images.
-        skipped: damaged files that were left out.
-        seconds: in `fit`, all epochs.
-    """
-
-    path: str
-    class_names: tuple[str, ...]
-    epochs: tuple[Epoch, ...]
-    accuracy: float
-    loss: float
-    train_count: int
-    validation_count: int
-    skipped: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return dataclasses.asdict(self)
+_LOOKED_AT = 64  # training images whose range is checked
 
 
 def train(
@@ -80,160 +41,222 @@ def train(
     data: Any,
     output: str | Path,
     *,
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     weights: str | Path | None = "pretrained",
     image_size: int | tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
-    epochs: int = 10,
-    batch_size: int = 32,
+    epochs: int | None = None,
+    batch_size: int | None = None,
     learning_rate: float | None = None,
-    warmup: float = 0.1,
-    weight_decay: float = 0.05,
-    shift: float = 0.0,
-    flip: bool = False,
+    weight_decay: float | None = None,
+    shift: float | None = None,
+    flip: bool | None = None,
     validation: Any = None,
     fraction: float = 0.2,
     on_corrupt: str = "fail",
     seed: int = 0,
     overwrite: bool = False,
+    resume: bool = False,
+    checkpoint_steps: int | None = None,
+    checkpoint_seconds: float | None = 600.0,
+    deterministic: bool = False,
     preprocessing: Preprocessing | None = None,
     progress: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingReport:
     """Fine-tune a classifier with `fit`, or train it from scratch, and save it.
 
-    AdamW with warm-up and cosine decay, gradients clipped to norm 1, softmax cross-entropy. The file
-    holds the last epoch's weights, the class names and the preprocessing, and appears under its name
-    when it is whole and gives the same logits after reopening; an interrupted run leaves nothing.
+    The saved model has the last epoch's weights, averaged ones where the recipe averages, the class
+    names, the preprocessing, and how it was trained (`model.config.training`). It appears under its
+    name when it is whole and gives the same logits after reopening.
+
+    A `.keras` output is that one file, and an interrupted run leaves nothing. An output without a
+    suffix is a run folder: `model.keras`, `report.html`, `log.csv`, `tensorboard/`, `run.json` (the
+    whole configuration) and `checkpoints/`. Killed at any moment, such a run goes on with `resume=True`
+    from its newest checkpoint as if it had never stopped: weights, optimizer, averages, random numbers,
+    the order of the data, the logs. The state of `callbacks` is not kept.
 
     Args:
         model: a catalogue name, or a Keras model with one logit a class, which is trained in place.
         data: as in `keras_vit.data.load`: `"digits"`, a folder, an .npz file, arrays.
-        output: the file to write, `.keras`.
+        output: the file to write, `.keras`, or a run folder.
+        recipe: `keras_vit.list_recipes()` has them. None is `"plain"`: AdamW at 1e-3 from scratch and
+            1e-4 for loaded weights, a warm-up of one epoch, cosine decay, gradients clipped to norm 1.
+            A model made by its name gets the arguments that the recipe trains with, such as
+            `drop_path_rate`, unless `overrides` has them.
+        settings: further settings of the recipe, as in `keras_vit.recipe`: `{"mixup": 0.2}`.
         weights, image_size: as in `keras_vit.load`, for a name. `weights=None` trains from scratch.
         labels: class names instead of the data's, in the same order.
         overrides: further arguments of the model's builder, for a name: `{"drop_path_rate": 0.1}`.
-        epochs: passes over the training images.
-        batch_size: images a step.
-        learning_rate: the highest; by default 1e-3 from scratch and 1e-4 for loaded weights.
-        warmup: share of all steps during which the rate rises.
-        weight_decay: of kernels; biases, norms, tokens and position embeddings never decay.
+        epochs: passes over the training images. batch_size: images a step.
+        learning_rate: the highest. weight_decay: of kernels alone.
         shift: random moves of training images, as a share of their side.
         flip: mirror training images at random; wrong for digits and letters.
         validation: other data to validate with; by default the data's own validation split.
         fraction, on_corrupt: as in `keras_vit.data.load`. The images held out depend on `fraction`
             alone and not on `seed`, so that `evaluate` finds them again.
         seed: of fresh weights, order, augmentation and dropout (`keras.utils.set_random_seed`).
-        overwrite: whether `output` may be replaced.
+        overwrite: whether the file, or the run in the folder, may be replaced.
+        resume: go on with the run in the folder; where there is none, begin it. Other data, another
+            configuration or another backend is refused.
+        checkpoint_steps, checkpoint_seconds: checkpoints inside epochs, every so many steps or seconds;
+            None for none. Every epoch ends with one.
+        deterministic: compute so that a repeated run gives the same bits, at some cost in speed, for
+            the rest of the process; see `keras_vit.training.determinism`.
         preprocessing: of a Keras model that carries none.
-        progress: called after every epoch.
+        progress: called after every epoch. on_step: called with (steps done, steps) after every step.
         callbacks: Keras callbacks for `fit`.
+
+    Returns:
+        The report; of a run that is finished already and asked to go on, the one that it ended with.
 
     Raises:
         UsageError: an output that exists or cannot be, other classes than the data's, a wrong
-            argument.
+            argument, a run of another configuration.
         KerasVitError: damaged data, a loss that is not finite, an output that cannot be written.
         KeyboardInterrupt: as it came.
     """
     output = Path(output)
-    require_output(output, [".keras"], overwrite)
-    train_data, held_out_data = _datasets(data, validation, labels, fraction, on_corrupt)
-    names = train_data.class_names
+    require_run(output, resume, overwrite)
+    _require_positive(checkpoint_steps=checkpoint_steps, checkpoint_seconds=checkpoint_seconds)
+    training, held_out = _datasets(data, validation, labels, fraction, on_corrupt)
+    require_determinism(deterministic)
     keras.utils.set_random_seed(seed)
+    named = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "shift": shift,
+        "flip": flip,
+    }
+    chosen = {name: value for name, value in named.items() if value is not None}
+    chosen |= {**(settings or {}), "seed": seed, "train_size": len(training)}
     if isinstance(model, keras.Model):
         if image_size is not None or overrides:
             raise UsageError("image_size and overrides are for a model's name, not a built model")
     else:
         changes = {**(overrides or {}), "image_size": image_size}
-        model = load_model(model, weights=weights, labels=names, **changes)
-    config = _configuration(model, preprocessing, names)
-    if learning_rate is None:
-        learning_rate = _FINE_TUNING_RATE if config.weights else _FRESH_RATE
-    stream = batches(
-        train_data,
-        config.preprocessing,
-        batch_size,
-        shuffle=True,
-        augment=Augmentation(shift, flip),
-        epochs=epochs,
-        seed=seed,
+        model = _loaded(model, weights, training.class_names, changes, recipe or PLAIN, chosen)
+    config = _configuration(model, preprocessing, training.class_names)
+    if recipe is None and not config.weights:
+        chosen = {"learning_rate": _FRESH_RATE, **chosen}
+    made = make_recipe(recipe or PLAIN, model, preprocessing=preprocessing, **chosen)
+    _warn(training, config.preprocessing, made)
+    session = Session(
+        model=model,
+        config=config,
+        train=training,
+        held_out=held_out,
+        work=Work(
+            compile=made.compile,
+            callbacks=(*made.fit["callbacks"], *callbacks),
+            stream=lambda step: made.augment(training, start=step),
+            held_out=made.evaluation(held_out),
+            epochs=made.plan.epochs,
+            steps=made.plan.steps_per_epoch,
+            every_steps=checkpoint_steps,
+            every_seconds=checkpoint_seconds,
+        ),
+        description={
+            "source": str(data) if isinstance(data, str | Path) else type(data).__name__,
+            "environment": environment(),
+            "configuration": plain(
+                {
+                    "model": _model_fields(model, config),
+                    "preprocessing": config.preprocessing.to_dict(),
+                    "data": _data_fields(training, held_out),
+                    "recipe": made.to_dict(),
+                    "backend": keras.backend.backend(),
+                    "deterministic": deterministic,
+                }
+            ),
+        },
+        listeners=_listeners(progress, on_step, made.plan.epochs),
     )
-    held_out = batches(held_out_data, config.preprocessing, batch_size)
-    epoch_steps = steps_per_epoch(train_data, batch_size)
-    steps = epochs * epoch_steps
-    rate = warmup_cosine(learning_rate, steps, round(warmup * steps))
-    optimizer = adamw(model, rate, weight_decay)
-    recorder = _Recorder(progress)
-    start = time.perf_counter()
-    _fit(model, optimizer, stream, held_out, epochs, epoch_steps, [recorder, *callbacks])
-    seconds = time.perf_counter() - start
-    origin = f"trained for {epochs} epochs from {config.weights or 'scratch'}"
-    config = dataclasses.replace(config, labels=names, weights=origin)
-    save_trained(model, config, output, overwrite, next(held_out.as_numpy_iterator())[0])
-    last = recorder.epochs[-1]
-    return TrainingReport(
-        path=str(output),
-        class_names=names,
-        epochs=tuple(recorder.epochs),
-        accuracy=last.val_accuracy,
-        loss=last.val_loss,
-        train_count=len(train_data),
-        validation_count=len(held_out_data),
-        skipped=len(train_data.skipped) + len(held_out_data.skipped),
-        seconds=seconds,
-    )
+    if is_folder(output):
+        return session.to_folder(RunFolder(output), resume)
+    return session.to_file(output, overwrite)
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Keeps a record of every epoch, tells the caller, and stops a run that has diverged."""
-
-    def __init__(self, progress: Callable[[Epoch], None] | None) -> None:
-        super().__init__()
-        self.progress = progress
-        self.epochs: list[Epoch] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        measured = {name: float((logs or {})[name]) for name in _MEASURED}
-        seconds = time.perf_counter() - self.start
-        self.epochs.append(Epoch(epoch + 1, self.params["epochs"], seconds, **measured))
-        if not np.isfinite([measured["loss"], measured["val_loss"]]).all():
-            raise KerasVitError(
-                f"the loss is not finite after epoch {epoch + 1}: lower the learning rate"
-            )
-        if self.progress is not None:
-            self.progress(self.epochs[-1])
+def _require_positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} must be above 0; got {value}")
 
 
-def _fit(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    stream: Any,
-    held_out: Any,
+def _loaded(
+    name: str,
+    weights: str | Path | None,
+    labels: Sequence[str],
+    changes: Mapping[str, Any],
+    recipe: str,
+    chosen: Mapping[str, Any],
+) -> keras.Model:
+    """The model of a name, with the arguments that the recipe trains with where none are given."""
+    architecture = catalogue.info(name).name.split(".")[0]
+    wanted = plan(recipe, architecture, **chosen).model_arguments
+    given = {key: value for key, value in changes.items() if value is not None}
+    return load_model(name, weights=weights, labels=labels, **{**wanted, **given})
+
+
+def _listeners(
+    progress: Callable[[Epoch], None] | None,
+    on_step: Callable[[int, int], None] | None,
     epochs: int,
-    steps_per_epoch: int,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> None:
-    # A second model of the same layers: the caller's stays as he compiled it, and what is saved holds
-    # no optimizer state, which would triple the file.
-    fitted = keras.Model(model.input, model.output)
-    fitted.compile(
-        optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
-    with plain_errors():
-        fitted.fit(
-            stream,
-            validation_data=held_out,
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch,
-            shuffle=False,  # the stream is in its order
-            callbacks=callbacks,
-            verbose=0,
-        )
+) -> Listeners:
+    def ended(rows: Sequence[Mapping[str, Any]]) -> None:
+        if progress is not None:
+            progress(Epoch.of(rows[-1], epochs))
+
+    return Listeners(epoch=ended, step=on_step or (lambda done, total: None))
+
+
+def _warn(training: Dataset, preprocessing: Preprocessing, made: Recipe) -> None:
+    """Say what looks wrong before hours are spent on it."""
+    count = min(len(training), _LOOKED_AT)
+    some = training.take(np.linspace(0, len(training) - 1, count).astype(int))
+    seen = normalize(eval_batch(some.images, preprocessing), preprocessing)
+    found = range_warning(seen, preprocessing)
+    for warning in ([found] if found else []) + list(made.notes):
+        warnings.warn(warning, stacklevel=3)
+
+
+def _model_fields(model: keras.Model, config: ModelConfig) -> dict[str, Any]:
+    """What of a model makes a run that run."""
+    return {
+        "name": config.name,
+        "arguments": dict(config.arguments),
+        "numerics": config.numerics,
+        "weights": config.weights,
+        "dtype": model.dtype_policy.name,
+        "parameters": model.count_params(),
+    }
+
+
+def _data_fields(training: Dataset, held_out: Dataset) -> dict[str, Any]:
+    """What of the data makes a run that run."""
+    return {
+        "train_images": len(training),
+        "validation_images": len(held_out),
+        "classes": training.class_names,
+        "train_fingerprint": _fingerprint(training),
+        "validation_fingerprint": _fingerprint(held_out),
+    }
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """16 hexadecimal digits of the labels and of the pixels, or of the names of files, in their order."""
+    digest = hashlib.blake2b(dataset.labels.astype("<i8").tobytes(), digest_size=8)
+    if isinstance(dataset.images, np.ndarray):
+        digest.update(np.ascontiguousarray(dataset.images))
+    else:
+        for image in dataset.images:
+            digest.update(f"{image.parent.name}/{image.name}\n".encode())
+    return digest.hexdigest()
 
 
 def _datasets(

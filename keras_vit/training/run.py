@@ -87,9 +87,7 @@ class Listeners:
     best: Callable[[keras.Model, Mapping[str, Any]], None] = lambda model, best: None
 
 
-def run(
-    model: keras.Model, work: Work, folder: RunFolder | None, listeners: Listeners
-) -> History:
+def run(model: keras.Model, work: Work, folder: RunFolder | None, listeners: Listeners) -> History:
     """Train a model to the end of its work, from the checkpoint in `folder` where there is one.
 
     Args:
@@ -294,9 +292,10 @@ class _Recorder(keras.callbacks.Callback):
         if self.done:
             arrays |= self.evaluated.weights
         self.file.wait()
-        # On the disk now is the checkpoint before this one, and no other needs its best model.
-        self.journal.keep_best(self.best)
-        self.best = self.history.best.get("epoch")
+        # The checkpoint before is on the disk now: best models of before it are of no use any more.
+        best = self.history.best.get("epoch")
+        self.journal.keep_best([epoch for epoch in (self.best, best) if epoch])
+        self.best = best
         self.file.write(Checkpoint(arrays, dataclasses.asdict(self.history)))
 
 
@@ -318,10 +317,10 @@ class _Journal:
         if self.board is not None:
             self.board.close()
 
-    def keep_best(self, epoch: int | None) -> None:
-        """The models of other best epochs go."""
-        if self.folder is not None and epoch is not None:
-            self.folder.keep_best(epoch)
+    def keep_best(self, epochs: Sequence[int]) -> None:
+        """The models of other epochs go."""
+        if self.folder is not None:
+            self.folder.keep_best(*epochs)
 
     def add_point(self) -> None:
         """The newest point has come."""
@@ -337,4 +336,3 @@ class _Journal:
 
 def _shown(point: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in point.items() if name != "mean"}
-

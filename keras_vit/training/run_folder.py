@@ -95,10 +95,11 @@ class RunFolder:
         """The model of the most accurate epoch so far, while the run goes on."""
         return self.checkpoints / f"best-{epoch:04}.keras"
 
-    def keep_best(self, epoch: int) -> None:
+    def keep_best(self, *epochs: int) -> None:
         """Remove the models of other epochs."""
+        kept = set(map(self.best_of, epochs))
         for path in self.checkpoints.glob("best-*.keras"):
-            if path != self.best_of(epoch):
+            if path not in kept:
                 path.unlink()
 
     def begin(self, description: Mapping[str, Any]) -> None:
