@@ -1,5 +1,6 @@
 """`keras-vit fewshot`: how good a frozen model's features are."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -96,19 +97,20 @@ def _print(report: "FewShotReport") -> None:
         },
         indent=2,
     )
-    click.echo(f"\nleast squares, l2 {report.l2:g}, mean of {report.seeds} seeds")
-    header = ["shots", "images", "top-1", "best l2", "its top-1"]
+    click.echo(f"\nleast squares, l2 {_power(report.l2)}, mean of {report.seeds} seeds")
+    header = ["shots", "images", "top-1", "best-l2", "its-top-1"]
     rows = [
         [
             str(one.shots),
             str(one.images),
             _share(one.top1, one.deviation),
-            f"{one.best_l2:g}",
+            _power(one.best_l2),
             _share(one.best_top1, one.best_deviation),
         ]
         for one in report.shots
     ]
-    print_table(header, rows, " ".join(["shots", "images", "top-1", "best l2", "its top-1"]))
+    print_table(header, rows, " ".join(header))
+    note("best-l2: of the grid, by the test images themselves, and so an upper bound")
     if report.neighbours:
         click.echo(f"\nnearest neighbours, temperature {report.temperature:g}")
         print_table(
@@ -116,6 +118,12 @@ def _print(report: "FewShotReport") -> None:
             [[str(one.k), f"{one.top1:.2%}"] for one in report.neighbours],
             "k top-1",
         )
+
+
+def _power(l2: float) -> str:
+    """2^10 of 1024."""
+    mantissa, exponent = math.frexp(l2)
+    return f"2^{exponent - 1}" if mantissa == 0.5 else f"{l2:g}"
 
 
 def _share(mean: float, deviation: float | None) -> str:

@@ -155,8 +155,8 @@ def _of_file(path: Path, given: Preprocessing | None) -> Classifier:
     )
 
 
-def output_called(name: str, artifact: "Artifact") -> "Tensor":
-    """One output of a file.
+def output_called(name: str, artifact: "Artifact", advice: str = "") -> "Tensor":
+    """One output of a file; where it is missing, the error ends in `advice`.
 
     Raises:
         UsageError: the file does not give it.
@@ -165,7 +165,8 @@ def output_called(name: str, artifact: "Artifact") -> "Tensor":
         if output.name == name:
             return output
     given = ", ".join(output.name for output in artifact.outputs)
-    raise UsageError(f"{artifact.path} gives {given}, not {name}")
+    ending = f": {advice}" if advice else ""
+    raise UsageError(f"{artifact.path} gives {given}, not {name}{ending}")
 
 
 def artifact_steps(artifact: "Artifact", preprocessing: Preprocessing, output: str) -> Steps:

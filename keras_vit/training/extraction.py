@@ -107,7 +107,7 @@ def _of_file(path: Path, given: Preprocessing | None, output: str) -> Extractor:
     from keras_vit.export import open_artifact
 
     artifact = open_artifact(path)
-    shape = output_called(output, artifact).shape
+    shape = output_called(output, artifact, "export it with that output").shape
     preprocessing = known_preprocessing(str(path), artifact.preprocessing, given)
     return Extractor(
         name=str(path),

@@ -63,7 +63,7 @@ def _places(path: Path, dataset: Dataset, count: int) -> list[int]:
     if isinstance(dataset.images, np.ndarray):
         _require_all(path, count, len(dataset))
         return [*range(count)]
-    if not all(isinstance(image, Path) for image in dataset.images):
+    if not isinstance(dataset.images, tuple):
         raise UsageError(
             f"{path} goes by the names of image files: give the validation images as a folder"
         )
@@ -74,7 +74,7 @@ def _places(path: Path, dataset: Dataset, count: int) -> list[int]:
         if not 1 <= min(numbers) <= max(numbers) <= count:
             raise UsageError(f"{path} has {count} images, the data an image {max(numbers)}")
         return [number - 1 for number in numbers]
-    everything = sorted([*names, *(image.name for image in dataset.skipped)])
+    everything = sorted([*names, *(Path(image).name for image in dataset.skipped)])
     _require_all(path, count, len(everything))
     if len(set(everything)) < count:
         raise UsageError(f"{path} goes by file names, and several images have the same name")
