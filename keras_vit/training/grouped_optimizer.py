@@ -76,7 +76,7 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         trained = list(var_list)
         averages = self.add_optimizer_variables(trained, "average") if self.average else []
         for variable, average in zip(trained if averages else (), averages, strict=True):
-            average.assign(variable)
+            average.assign(ops.copy(variable))  # JAX would share the array, and then donate it twice
         sums, counter = [], None
         if self.accumulation > 1:
             sums = self.add_optimizer_variables(trained, "gradient_sum")
@@ -148,7 +148,7 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         ]
         self._step(means)
         for total in self.state.sums:
-            total.assign(ops.zeros_like(total))
+            total.assign(ops.zeros(total.shape, total.dtype))
         self.state.counter.assign(0)
 
     def _step(self, grads: Sequence[Any]) -> None:
@@ -175,7 +175,7 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         if self.state is None or not self.state.averages:
             raise UsageError("this optimizer keeps no average of the weights")
         for variable, average in zip(self.state.trained, self.state.averages, strict=True):
-            kept = ops.convert_to_numpy(variable)
+            kept = ops.copy(variable)
             variable.assign(average)
             average.assign(kept)
 
@@ -185,7 +185,7 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
             for variable, average in zip(
                 self.state.trained if self.state.averages else (), self.state.averages, strict=True
             ):
-                variable.assign(average)
+                variable.assign(ops.copy(average))
 
     @property
     def learning_rate(self) -> Any:

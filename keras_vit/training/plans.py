@@ -7,8 +7,8 @@ A recipe is one file, `zoo/recipes/NAME.toml`:
 * `[model]`: arguments of `keras_vit.load` that the paper trains with, such as `drop_path_rate`;
 * `[choices.C.V]`: what the value V of the choice C sets; `[choices.C]`'s `default` is its value;
 * `[[rows]]`: settings, fields of the augmentation, model arguments and choices for some runs: those
-  of an architecture that matches one of `models`, and of fewer than `below` training images. Every row
-  that fits applies, later ones over earlier ones: a paper's table, row by row.
+  of an architecture that matches one of `models`, and of fewer than `below` training images, or `above`
+  or more. Every row that fits applies, later ones over earlier ones: a paper's table, row by row.
 """
 
 import difflib
@@ -105,6 +105,7 @@ _ONE_OF = {
     "loss": ("softmax", "sigmoid"),
     "train": ("all", "head", "lora"),
 }
+_CONDITIONS = ("models", "below", "above")
 _POSITIVE = ("epochs", "steps", "batch_size", "accumulation", "learning_rate", "lora_rank")
 
 
@@ -217,7 +218,7 @@ class _Merged:
     ) -> None:
         choices = document.get("choices", {})
         rows = [
-            {key: value for key, value in row.items() if key not in ("models", "below")}
+            {key: value for key, value in row.items() if key not in _CONDITIONS}
             for row in document.get("rows", ())
             if _fits(row, architecture, train_size)
         ]
@@ -283,7 +284,7 @@ def _plain(value: Any) -> Any:
 def _fits(row: Mapping[str, Any], architecture: str, train_size: int) -> bool:
     patterns = row.get("models", ["*"])
     known = any(fnmatch.fnmatchcase(architecture, pattern) for pattern in patterns)
-    return known and train_size < row.get("below", math.inf)
+    return known and row.get("above", 0) <= train_size < row.get("below", math.inf)
 
 
 def _checked(settings: Settings, train_size: int) -> Settings:

@@ -1,10 +1,13 @@
 """One small ViT trained on real digits, once for all tests of training, evaluation, prediction."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for the helpers beside the tests
 
 TINY = {"depth": 1, "embed_dim": 96}
 

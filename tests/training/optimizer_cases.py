@@ -1,0 +1,195 @@
+"""One step of a grouped optimizer, on whichever backend this process has; run by test_optimizer_backends."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import keras
+import numpy as np
+
+import keras_vit
+from keras_vit.training import GroupedOptimizer, WarmupDecay, grouped
+
+DECAY, RATE, WEIGHT_DECAY = 0.5, 0.1, 0.3
+
+
+def small(**overrides: Any) -> keras.Model:
+    """A ViT of two blocks whose variables are all drawn at random, biases and norms too."""
+    arguments = {"depth": 2, "embed_dim": 24, "num_heads": 2, "num_classes": 3, **overrides}
+    model = keras_vit.load("vit_tiny_patch16_224", weights=None, image_size=32, **arguments)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape).astype("float32"))
+    return model
+
+
+def values(variables: Any) -> dict[str, np.ndarray]:
+    return {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in variables}
+
+
+def depth(path: str) -> int:
+    """Layers between a variable of `small` and the head."""
+    first = path.split("/")[0]
+    return {"head": 0, "norm": 1, "blocks_1": 1, "blocks_0": 2}.get(first, 3)
+
+
+def step(model: keras.Model, optimizer: Any, gradient: Callable[[Any], Any], jit: bool) -> None:
+    """One step with gradients of our choice: those of a sum of products with constants."""
+    weights = [keras.ops.convert_to_tensor(gradient(v)) for v in model.trainable_variables]
+
+    class Given(keras.Model):
+        """The model, with a loss that has just these gradients."""
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return sum(
+                keras.ops.sum(keras.ops.convert_to_tensor(v) * w)
+                for v, w in zip(self.trainable_variables, weights, strict=True)
+            ) + 0.0 * keras.ops.sum(y_pred)
+
+    given = Given(model.input, model.output)
+    given.compile(optimizer, jit_compile=jit)
+    given.fit(np.zeros((2, 32, 32, 3), "float32"), np.zeros(2), batch_size=2, verbose=0)
+
+
+def ones(variable: Any) -> np.ndarray:
+    return np.ones(variable.shape, "float32")
+
+
+def noise(variable: Any) -> np.ndarray:
+    return np.random.default_rng(len(variable.path)).normal(size=variable.shape).astype("float32")
+
+
+def changes_are_powers_of_the_decay(jit: bool) -> None:
+    model = small()
+    before = values(model.trainable_variables)
+    sgd = keras.optimizers.SGD(RATE, weight_decay=WEIGHT_DECAY)
+    step(model, grouped(model, sgd, layer_decay=DECAY), ones, jit)
+    for path, after in values(model.trainable_variables).items():
+        rate = RATE * DECAY ** depth(path)
+        kept = 1 - rate * WEIGHT_DECAY if path.endswith("kernel") else 1
+        np.testing.assert_allclose(
+            after, kept * before[path] - rate, rtol=1e-5, atol=1e-6, err_msg=path
+        )
+
+
+def clipped_before_the_groups(jit: bool) -> None:
+    model = small()
+    before = values(model.trainable_variables)
+    gradients = {v.path: noise(v) for v in model.trainable_variables}
+    norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
+    optimizer = grouped(
+        model,
+        keras.optimizers.SGD(RATE, weight_decay=WEIGHT_DECAY),
+        layer_decay=DECAY,
+        clip_norm=0.7,
+    )
+    step(model, optimizer, noise, jit)
+    for path, after in values(model.trainable_variables).items():
+        rate = RATE * DECAY ** depth(path)
+        kept = 1 - rate * WEIGHT_DECAY if path.endswith("kernel") else 1
+        expected = kept * before[path] - rate * gradients[path] * 0.7 / norm
+        np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def accumulated_batches_are_one_step(jit: bool) -> None:
+    """Four batches of four images each make the step of sixteen: Adam, clip, decay, average, schedule."""
+    rng = np.random.default_rng(1)
+    images, labels = rng.normal(size=(32, 32, 32, 3)).astype("float32"), rng.integers(0, 3, 32)
+    results = []
+    for accumulation in (1, 4):
+        model = small()
+        optimizer = grouped(
+            model,
+            keras.optimizers.AdamW(WarmupDecay(1e-2, 4, 1), weight_decay=0.1, epsilon=1e-3),
+            layer_decay=DECAY,
+            clip_norm=1.0,
+            accumulation=accumulation,
+            average=0.5,
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss=loss, jit_compile=jit)
+        model.fit(
+            images, labels, batch_size=16 // accumulation, shuffle=False, verbose=0, epochs=2
+        )
+        assert int(optimizer.iterations) == 4, int(optimizer.iterations)
+        results.append(values(model.trainable_variables))
+    for path, expected in results[0].items():
+        np.testing.assert_allclose(results[1][path], expected, rtol=2e-4, atol=2e-5, err_msg=path)
+
+
+def averages_follow_and_are_left_in_the_model(jit: bool) -> None:
+    model = small()
+    expected = values(model.trainable_variables)
+    current = dict(expected)
+    optimizer = grouped(model, keras.optimizers.SGD(RATE), average=0.15)
+    for t in range(3):
+        step_only(model, optimizer, ones)
+        current = {path: value - np.float32(RATE) for path, value in current.items()}
+        momentum = min(0.15, (1 + t) / (10 + t))
+        expected = {
+            path: momentum * value + (1 - momentum) * current[path]
+            for path, value in expected.items()
+        }
+    raw = values(model.trainable_variables)
+    optimizer.exchange_averages()
+    for path, value in values(model.trainable_variables).items():
+        np.testing.assert_allclose(value, expected[path], rtol=1e-5, atol=1e-5, err_msg=path)
+    optimizer.exchange_averages()
+    for path, value in values(model.trainable_variables).items():
+        np.testing.assert_array_equal(value, raw[path], err_msg=path)
+    optimizer.finalize_variable_values(model.trainable_variables)
+    for path, value in values(model.trainable_variables).items():
+        np.testing.assert_allclose(value, expected[path], rtol=1e-5, atol=1e-5, err_msg=path)
+
+
+def step_only(model: keras.Model, optimizer: Any, gradient: Callable[[Any], Any]) -> None:
+    """`apply`, outside `fit`."""
+    variables = model.trainable_variables
+    optimizer.apply([keras.ops.convert_to_tensor(gradient(v)) for v in variables], variables)
+
+
+def comes_back_from_its_configuration(jit: bool) -> None:
+    model = small()
+    optimizer = grouped(
+        model,
+        keras.optimizers.AdamW(WarmupDecay(0.1, 10, 2), weight_decay=0.2),
+        layer_decay=DECAY,
+        clip_norm=1.0,
+        accumulation=2,
+        average=0.9,
+    )
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(again, GroupedOptimizer)
+    assert again.get_config() == optimizer.get_config()
+    for _ in range(3):
+        step_only(model, optimizer, noise)
+    again.build(model.trainable_variables)
+    again.set_weights([keras.ops.convert_to_numpy(v) for v in optimizer.variables])
+    start = values(model.trainable_variables)
+    for _ in range(3):
+        step_only(model, optimizer, noise)
+    expected = values(model.trainable_variables)
+    for variable in model.trainable_variables:
+        variable.assign(start[variable.path])
+    for _ in range(3):
+        step_only(model, again, noise)
+    for path, value in values(model.trainable_variables).items():
+        np.testing.assert_array_equal(value, expected[path], err_msg=path)
+
+
+CASES = (
+    changes_are_powers_of_the_decay,
+    clipped_before_the_groups,
+    accumulated_batches_are_one_step,
+    averages_follow_and_are_left_in_the_model,
+    comes_back_from_its_configuration,
+)
+
+if __name__ == "__main__":
+    jit = sys.argv[1] == "jit"
+    for case in CASES:
+        case(jit)
+        print(case.__name__, flush=True)
