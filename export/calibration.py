@@ -11,8 +11,9 @@ import numpy as np
 
 from keras_vit.config import Preprocessing
 from keras_vit.data import sources
-from keras_vit.data.transforms import eval_batch
-from keras_vit.errors import UsageError, require
+from keras_vit.data.tfds_source import is_tfds
+from keras_vit.data.transforms import EncodedImage, eval_batch
+from keras_vit.errors import UsageError
 
 MOST, LEAST, FEW = 512, 32, 128
 """Images that are taken at most and at least, and of which fewer are noted."""
@@ -21,7 +22,6 @@ LEAST_CORRELATION = 0.2
 """Of neighbouring pixels. Photographs have about 0.9, handwritten digits of 8 x 8 pixels 0.5, noise 0."""
 
 _LARGEST_INPUT = 20.0  # of normalised images; larger ones are 0 to 255
-_TFDS = "tfds:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +67,8 @@ def calibration(
     Args:
         source: a folder of images, of class folders too; a NumPy array (N, H, W, C), uint8 of 0 to
             255, or floats as the model takes them; a tf.data dataset or another iterable of images,
-            of batches, of (images, labels) or of {"image": ...}; `"tfds:NAME"` or
-            `"tfds:NAME:SPLIT"` of TensorFlow Datasets; or what `keras_vit.data.load` takes.
+            of batches, of (images, labels) or of {"image": ...}; or what `keras_vit.data.load` takes:
+            of `"tfds:NAME"` the training images, of `"tfds:NAME#SPLIT"` that split.
         shape: (height, width, channels) that the file takes.
         mode: of its preprocessing; `"none"` takes images as the model does.
         values: the model's preprocessing, or None where it has none.
@@ -79,7 +79,7 @@ def calibration(
     found, name = _gather(source)
     if len(found) < LEAST:
         raise UsageError(f"calibration needs at least {LEAST} images, and {name} has {len(found)}")
-    files = isinstance(found[0], Path)
+    files = isinstance(found[0], Path | EncodedImage)
     if not files:  # as they came: enlarged noise is smooth
         require_pictures(found, name)
     images = _prepared(found, shape, mode, values)
@@ -123,14 +123,13 @@ def _gather(source: Any) -> tuple[np.ndarray | list[Any], str]:
     """Up to `MOST` images or files, and what to call their source."""
     if isinstance(source, np.ndarray):
         return _spread(_as_batch(source)), "the array"
-    if isinstance(source, str) and source.startswith(_TFDS):
-        return _first(_tfds(source.removeprefix(_TFDS))), source
+    if is_tfds(source):  # what it trains on, unless the source says otherwise
+        return _spread(sources.load(source, "all" if "#" in source else "train").images), source
     if isinstance(source, str | Path) and Path(source).is_dir():
         return _spread(sources.image_files(source)), str(source)
     if isinstance(source, str | Path | sources.Dataset | tuple):
         name = str(source) if isinstance(source, str | Path) else "the images"
-        images = sources.load(source).images
-        return _spread(images if isinstance(images, np.ndarray) else list(images)), name
+        return _spread(sources.load(source).images), name
     if isinstance(source, Iterable) and not isinstance(source, Mapping):
         return _first(_elements(source)), "the dataset"
     raise UsageError(
@@ -141,9 +140,7 @@ def _gather(source: Any) -> tuple[np.ndarray | list[Any], str]:
 
 def _spread(images: Any) -> Any:
     """At most `MOST` of them, evenly over all: folders are sorted by class."""
-    if len(images) <= MOST:
-        return images
-    chosen = np.linspace(0, len(images) - 1, MOST).astype(int)
+    chosen = np.linspace(0, len(images) - 1, min(MOST, len(images))).astype(int)
     return images[chosen] if isinstance(images, np.ndarray) else [images[i] for i in chosen]
 
 
@@ -155,20 +152,6 @@ def _as_batch(images: np.ndarray) -> np.ndarray:
             f"{images.dtype} of shape {images.shape}"
         )
     return images[..., None] if images.ndim == 3 else images
-
-
-def _tfds(name: str) -> Iterator[np.ndarray]:
-    """The images of a data set, which it calls `image`."""
-    require("tensorflow_datasets", "data")
-    import tensorflow_datasets as tfds
-
-    name, _, split = name.partition(":")
-    try:
-        data = tfds.load(name, split=split or "train")
-    except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UsageError(f"TensorFlow Datasets has no {name!r} for us: {reason}") from error
-    return _elements(data)
 
 
 def _elements(dataset: Iterable[Any]) -> Iterator[np.ndarray]:

@@ -99,7 +99,7 @@ def export_model(
             ranges found on `calibration`, for NPUs; what costs decisions stays in float32, and the
             report's notes say what. TFLite and ONNX.
         calibration: images of the kind that the file will see, for int8 and to judge any lower precision
-            on: a folder, a uint8 array (N, H, W, C), a tf.data dataset, `"tfds:NAME:SPLIT"`. At least 32,
+            on: a folder, a uint8 array (N, H, W, C), a tf.data dataset, `"tfds:NAME#SPLIT"`. At least 32,
             of which every second one is held out to judge by. Without them 75 drawn images judge.
         target_agreement: share of the held-out images on which the top-1 has to stay, 0..1.
         target: where the file shall run: `"server"`, `"mobile-cpu"`, `"mobile-gpu"`, `"browser"` or

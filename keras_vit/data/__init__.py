@@ -10,10 +10,10 @@ from keras_vit._lazy import lazy
 
 if TYPE_CHECKING:
     from keras_vit.data.augmentation import Augmentation as Augmentation
+    from keras_vit.data.dataset import Dataset as Dataset
     from keras_vit.data.pipeline import batches as batches
     from keras_vit.data.pipeline import plain_errors as plain_errors
     from keras_vit.data.pipeline import steps_per_epoch as steps_per_epoch
-    from keras_vit.data.sources import Dataset as Dataset
     from keras_vit.data.sources import image_files as image_files
     from keras_vit.data.sources import load as load
     from keras_vit.data.sources import split as split
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keras_vit.data.transforms import normalize as normalize
 
 _PUBLIC = {
-    "Dataset": "sources",
+    "Dataset": "dataset",
     "load": "sources",
     "split": "sources",
     "image_files": "sources",

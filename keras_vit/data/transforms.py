@@ -6,9 +6,11 @@ Images become RGB as timm makes them: grey is repeated, alpha is dropped, and an
 so. Turn such pictures upright first: `PIL.ImageOps.exif_transpose`.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,16 @@ from PIL import Image
 from keras_vit.config import Preprocessing
 from keras_vit.errors import KerasVitError, UsageError
 
-ImageLike = str | Path | np.ndarray | Image.Image
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """The bytes of an image file that is none: a record of a larger one, by its name for errors."""
+
+    data: bytes
+    name: str
+
+
+ImageLike = str | Path | np.ndarray | Image.Image | EncodedImage
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _CROP_MODES = ("center", "squash")
@@ -27,7 +38,7 @@ def eval_image(image: ImageLike, preprocessing: Preprocessing) -> np.ndarray:
     """Resize and crop one image as the checkpoint's evaluation did.
 
     Args:
-        image: a file, a uint8 array (H, W), (H, W, 1) or (H, W, C), or a Pillow image.
+        image: a file, a uint8 array (H, W), (H, W, 1) or (H, W, C), a Pillow or an encoded image.
         preprocessing: of the checkpoint; it wants `C = len(preprocessing.mean)` channels.
 
     Returns:
@@ -61,7 +72,9 @@ def eval_batch(
     batch = np.empty((len(images), height, width, len(preprocessing.mean)), np.uint8)
     # Pillow lets go of the interpreter lock while it decodes and resizes: threads are enough.
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for i, image in enumerate(pool.map(lambda im: eval_image(im, preprocessing), images)):
+        # Taken by the threads, one by one: records are read when they are.
+        made = pool.map(lambda i: eval_image(images[i], preprocessing), range(len(images)))
+        for i, image in enumerate(made):
             batch[i] = image
     return batch
 
@@ -85,7 +98,7 @@ def normalize(
     return out
 
 
-def open_image(path: str | Path, channels: int = 3) -> Image.Image:
+def open_image(image: str | Path | EncodedImage, channels: int = 3) -> Image.Image:
     """Decode an image file: RGB, or grey where `channels` is 1.
 
     16-bit grey is scaled to 8 bits (Pillow's own conversion clips it to white).
@@ -94,18 +107,24 @@ def open_image(path: str | Path, channels: int = 3) -> Image.Image:
         UsageError: no such file.
         KerasVitError: not an image, damaged, or of a depth that has no 8-bit meaning.
     """
-    path = Path(path)
+    if isinstance(image, EncodedImage):
+        return _opened(io.BytesIO(image.data), image.name, channels)
+    path = Path(image)
     if not path.is_file():
         raise UsageError(f"{path}: no such image file")
+    return _opened(path, str(path), channels)
+
+
+def _opened(source: Path | io.BytesIO, name: str, channels: int) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             image.load()
             return _eight_bits(image).convert("L" if channels == 1 else "RGB")
     except KerasVitError as error:
-        raise KerasVitError(f"{path}: {error}") from None
+        raise KerasVitError(f"{name}: {error}") from None
     # A damaged file makes Pillow's decoders raise nearly anything: OSError, SyntaxError, ...
     except Exception as error:
-        raise KerasVitError(f"{path}: not a readable image ({_one_line(error)})") from error
+        raise KerasVitError(f"{name}: not a readable image ({_one_line(error)})") from error
 
 
 def _one_line(error: Exception) -> str:

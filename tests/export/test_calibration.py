@@ -77,18 +77,6 @@ def test_images_of_several_sizes() -> None:
     assert found.images.shape == (40, *SHAPE)
 
 
-def test_data_set_of_tfds() -> None:
-    import tensorflow_datasets as tfds
-
-    def images(_: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.data.Dataset.from_tensor_slices({"image": pictures(), "label": np.zeros(36)})
-
-    with tfds.testing.mock_data(num_examples=36, as_dataset_fn=lambda self, *_, **__: images(self)):
-        assert take("tfds:cifar10:test").images.shape == (36, *SHAPE)
-
-
 def test_data_set_that_tfds_does_not_know() -> None:
     with pytest.raises(UsageError, match="TensorFlow Datasets has no 'no_such_data'"):
         take("tfds:no_such_data")
