@@ -111,9 +111,7 @@ def accumulated_batches_are_one_step(jit: bool) -> None:
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss=loss, jit_compile=jit)
-        model.fit(
-            images, labels, batch_size=16 // accumulation, shuffle=False, verbose=0, epochs=2
-        )
+        model.fit(images, labels, batch_size=16 // accumulation, shuffle=False, verbose=0, epochs=2)
         assert int(optimizer.iterations) == 4, int(optimizer.iterations)
         results.append(values(model.trainable_variables))
     for path, expected in results[0].items():
