@@ -10,6 +10,7 @@ from keras_vit._lazy import lazy
 
 if TYPE_CHECKING:
     from keras_vit.data.augmentation import Augmentation as Augmentation
+    from keras_vit.data.augmenting import augmented as augmented
     from keras_vit.data.dataset import Dataset as Dataset
     from keras_vit.data.pipeline import batches as batches
     from keras_vit.data.pipeline import plain_errors as plain_errors
@@ -30,6 +31,7 @@ _PUBLIC = {
     "eval_batch": "transforms",
     "normalize": "transforms",
     "Augmentation": "augmentation",
+    "augmented": "augmenting",
     "batches": "pipeline",
     "steps_per_epoch": "pipeline",
     "plain_errors": "pipeline",

@@ -89,7 +89,7 @@ def batches(
         shard,
         cache_bytes,
         steps_per_epoch(dataset, batch_size, drop_remainder=drop),
-        threads or _processors(),
+        threads or processors(),
     )
     if epochs < 1 or not 0 <= start <= epochs * maker.steps:
         raise UsageError(
@@ -264,7 +264,8 @@ def _label_type(mixes: bool) -> Any:
     return np.float32 if mixes else np.int64
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
