@@ -45,11 +45,19 @@ def count_macs(model: keras.Model) -> int:
 
 def known_counts(model: keras.Model) -> tuple[int, int | None]:
     """(parameters, multiply-adds of one image), where these are None if `count_macs` cannot count them."""
+    parameters = count_parameters(model)
     try:
-        return count_parameters(model), count_macs(model)
-    # Keras' own errors are of layers that are called twice, or were never called.
-    except (UsageError, AttributeError, ValueError):
-        return count_parameters(model), None
+        return parameters, None if _calls_a_layer_twice(model) else count_macs(model)
+    # Keras' own errors are of layers that were never called, or that cannot be written down.
+    except (UsageError, AttributeError, NotImplementedError, ValueError):
+        return parameters, None
+
+
+def _calls_a_layer_twice(model: keras.Model) -> bool:
+    """Whether there is a layer with weights that stands in several places."""
+    layers = model.get_config().get("layers", ())
+    several = [layer["name"] for layer in layers if len(layer.get("inbound_nodes", ())) > 1]
+    return any(model.get_layer(name).weights for name in several)
 
 
 @functools.singledispatch

@@ -12,7 +12,7 @@ import keras
 import pytest
 
 import keras_vit
-from keras_vit.counting import count_macs, count_parameters
+from keras_vit.counting import count_macs, count_parameters, known_counts
 from keras_vit.errors import UsageError
 from keras_vit.layers import Attention, skip_initialization
 
@@ -70,6 +70,18 @@ def test_a_layer_without_a_rule_is_an_error():
 def test_a_model_of_any_image_size_is_an_error():
     with pytest.raises(UsageError, match="needs a model of one image size"):
         count_macs(model_of([keras.layers.Conv2D(4, 3)], (None, None, 3)))
+
+
+def test_what_cannot_be_counted_is_not_known():
+    images = keras.Input((8, 8, 3))
+    shared = keras.layers.Conv2D(3, 3, padding="same")
+    twice = keras.Model(images, shared(shared(images)))
+    once = keras.Model(images, keras.layers.ReLU()(shared(images)))
+    any_size = keras.layers.Conv2D(4, 3)
+    free = keras.Model(whole := keras.Input((None, None, 3)), any_size(whole))
+    assert known_counts(once) == (84, 8 * 8 * 27 * 3)
+    assert known_counts(twice) == (84, None)
+    assert known_counts(free) == (112, None)
 
 
 # The catalogue

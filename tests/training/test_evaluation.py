@@ -1,5 +1,8 @@
 """One measure for Keras models and exported files, and clear refusals where it makes no sense."""
 
+import csv
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import keras_vit
 from keras_vit.config import Preprocessing
 from keras_vit.data import load
 from keras_vit.errors import ExportError, KerasVitError, UsageError
-from keras_vit.training.evaluation import measures
+from keras_vit.training.scoring import measures
 
 
 def test_measures_by_hand():
@@ -156,3 +159,126 @@ def test_files_that_are_no_models_are_one_line(tmp_path):
         keras_vit.evaluate(tmp_path / "n.onnx", "digits")
     with pytest.raises(UsageError):
         keras_vit.evaluate("vit_tinny_patch16_224", "digits")
+
+
+@pytest.fixture(scope="module")
+def answers(model):
+    """The classes of the validation images, and the model's answers, by its own `predict`."""
+    digits = load("digits", "validation")
+    best = keras_vit.predict(model, digits.images, top=1)
+    return digits.labels, np.array([int(label) for ((label, _),) in best])
+
+
+def test_accuracies_of_classes(model, answers):
+    report, (labels, found) = keras_vit.evaluate(model, "digits"), answers
+    assert [one.name for one in report.classes] == list("0123456789")
+    assert [one.count for one in report.classes] == np.bincount(labels).tolist()
+    shares = [(found[labels == k] == k).mean() for k in range(10)]
+    assert [one.top1 for one in report.classes] == pytest.approx(shares)
+    assert report.mean_per_class == pytest.approx(np.mean(shares))
+
+
+def test_a_class_without_images_has_no_accuracy(model):
+    digits = load("digits")
+    few = digits.take(np.flatnonzero(digits.labels != 4)[:50])
+    report = keras_vit.evaluate(model, few)
+    assert (report.classes[4].count, report.classes[4].top1) == (0, None)
+    shares = [one.top1 for one in report.classes if one.count]
+    assert report.mean_per_class == pytest.approx(np.mean(shares))
+
+
+def test_confusion_matrix(model, answers, tmp_path):
+    labels, found = answers
+    expected = np.zeros((10, 10), int)
+    np.add.at(expected, (labels, found), 1)
+    report = keras_vit.evaluate(model, "digits", confusion=tmp_path / "c.csv")
+    assert np.array_equal(report.confusion, expected)
+    with (tmp_path / "c.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["class", *"0123456789"]
+    assert [row[0] for row in rows] == list("0123456789")
+    assert np.array_equal(np.array([row[1:] for row in rows], int), expected)
+
+
+def test_confusion_matrix_is_not_overwritten(model, tmp_path):
+    (tmp_path / "c.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"c\.csv exists; pass overwrite=True"):
+        keras_vit.evaluate(model, "digits", confusion=tmp_path / "c.csv")
+    assert (tmp_path / "c.csv").read_text() == "mine"
+    few = load("digits").take(np.arange(20))
+    keras_vit.evaluate(model, few, confusion=tmp_path / "c.csv", overwrite=True)
+    assert (tmp_path / "c.csv").read_text().startswith("class,0,1")
+
+
+def test_the_report_is_plain_json(model):
+    report = keras_vit.evaluate(model, load("digits").take(np.arange(40)))
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["confusion"] == [list(row) for row in report.confusion]
+    assert data["classes"][3] == {
+        "name": "3",
+        "count": report.classes[3].count,
+        "top1": report.classes[3].top1,
+    }
+
+
+def test_the_cost_of_a_model(model, trained, tmp_path):
+    few = load("digits").take(np.arange(5))
+    width, tokens, hidden, classes = 96, 5, 4 * 96, 10  # TINY, of 32 x 32 images in 16 x 16 patches
+    per_token = 4 * width**2 + 2 * width * hidden
+    macs = 4 * 768 * width + tokens * per_token + 2 * tokens**2 * width + width * classes
+    for one in (model, trained.path):
+        report = keras_vit.evaluate(one, few)
+        assert report.parameters == sum(w.size for w in model.get_weights())
+        assert report.macs == macs
+        assert report.images_per_second > 0
+
+
+def test_a_file_knows_the_cost_of_its_model(model, tmp_path):
+    few = load("digits").take(np.arange(5))
+    keras_vit.export_model(model, tmp_path / "m.onnx", verify=False)
+    (tmp_path / "m.onnx.json").unlink()  # it is inside the file, too
+    expected, found = (keras_vit.evaluate(one, few) for one in (model, tmp_path / "m.onnx"))
+    assert (found.parameters, found.macs) == (expected.parameters, expected.macs)
+    assert found.macs is not None
+
+
+def test_macs_that_cannot_be_counted_are_left_out():
+    images = keras.Input((16, 16, 3))
+    shared = keras.layers.Conv2D(3, 3, padding="same")
+    pooled = keras.layers.GlobalAveragePooling2D()(shared(shared(images)))
+    twice = keras.Model(images, keras.layers.Dense(10)(pooled), name="twice")
+    report = keras_vit.evaluate(twice, "digits", preprocessing=Preprocessing((16, 16)))
+    assert (report.parameters, report.macs) == (84 + 40, None)
+
+
+def test_several_models_on_the_same_images(model, untrained):
+    few = load("digits").take(np.arange(60))
+    seen: list[tuple[int, int]] = []
+    both = keras_vit.evaluate([model, untrained], few, progress=lambda *p: seen.append(p))
+    alone = [keras_vit.evaluate(one, few) for one in (model, untrained)]
+    for found, expected in zip(both, alone, strict=True):
+        assert (found.model, found.confusion) == (expected.model, expected.confusion)
+        assert found.loss == pytest.approx(expected.loss)
+    assert seen == [(32, 120), (60, 120), (92, 120), (120, 120)]
+
+
+def test_several_models_against_one(model, untrained):
+    few = load("digits").take(np.arange(60))
+    first, second = keras_vit.evaluate([model, untrained], few, against=model)
+    assert (first.against.agreement, first.against.max_difference) == (1.0, 0.0)
+    assert second.against.agreement < 1 and second.against.max_difference > 0
+
+
+def test_one_that_does_not_fit_is_refused_before_the_first_one_works(model):
+    seen: list[tuple[int, int]] = []
+    other = keras_vit.load("test_vit.r160_in1k", weights=None, num_classes=3)
+    with pytest.raises(UsageError, match="3 classes, the data 10"):
+        keras_vit.evaluate([model, other], "digits", progress=lambda *p: seen.append(p))
+    assert seen == []
+
+
+def test_a_matrix_of_several_models_is_misuse(model, tmp_path):
+    with pytest.raises(UsageError, match="one model"):
+        keras_vit.evaluate([model, model], "digits", confusion=tmp_path / "c.csv")
+    with pytest.raises(UsageError, match="needs a model"):
+        keras_vit.evaluate([], "digits")
