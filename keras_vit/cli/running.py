@@ -21,6 +21,7 @@ _BY_SIGNAL = 128  # plus the signal's number, as shells count
 
 _FLAGS = {
     "overwrite=True": "--force",
+    "resume=True": "--resume",
     "partial=True": "--partial",
     "weights=None": "--weights none",
     'weights="FILE"': "--weights FILE",

@@ -1,7 +1,7 @@
 """`keras-vit train`: fine-tune a model on labelled images, and save it."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,35 +17,48 @@ from keras_vit.cli.options import (
     weights_option,
 )
 from keras_vit.cli.output import bar, json_option, note, print_json, working
-from keras_vit.outputs import require_output
+from keras_vit.training.run_folder import RunFolder, is_folder, require_run
 
 if TYPE_CHECKING:
-    import keras
-
-    from keras_vit.training import Epoch
+    from keras_vit.training import Epoch, TrainingReport
 
 _positive = click.FloatRange(0, min_open=True)
-_share = click.FloatRange(0, 1)
 
 
 @click.command("train")
 @model_argument
 @data_options
-@click.option("--output", "-o", required=True, metavar="FILE", help="The .keras file to write.")
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    metavar="FILE|FOLDER",
+    help="The .keras file to write, or the folder of a run with checkpoints, logs and a report page.",
+)
+@click.option(
+    "--recipe", metavar="NAME", help="Such as finetune. [default: plain, AdamW and no more]"
+)
 @weights_option
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, metavar="N")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N")
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="[default: the recipe's]")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="[default: the recipe's]")
 @click.option(
-    "--learning-rate", type=_positive, metavar="X", help="[default: 1e-4; 1e-3 from scratch]"
+    "--learning-rate",
+    type=_positive,
+    metavar="X",
+    help="[default: the recipe's; plain: 1e-4, 1e-3 from scratch]",
 )
-@click.option("--warmup", type=_share, default=0.1, show_default=True, help="Share of all steps.")
 @click.option(
-    "--weight-decay", type=click.FloatRange(0), default=0.05, show_default=True, metavar="X"
+    "--weight-decay", type=click.FloatRange(0), metavar="X", help="[default: the recipe's]"
 )
 @click.option(
-    "--shift", type=_share, default=0.0, metavar="X", help="Random moves, as a share of the side."
+    "--shift",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="X",
+    help="Random moves, as a share of the side.",
 )
-@click.option("--flip", is_flag=True, help="Mirror at random; not for digits and letters.")
+@click.option(
+    "--flip/--no-flip", default=None, help="Mirror at random; not for digits and letters."
+)
 @click.option("--validation", metavar="DATA", help="Other data to validate with.")
 @click.option("--image-size", type=ImageSize(), help="Side, or HEIGHTxWIDTH, in pixels.")
 @click.option("--dtype", metavar="POLICY", help="Such as mixed_bfloat16.")
@@ -54,72 +67,115 @@ _share = click.FloatRange(0, 1)
     "assignments",
     type=Assignment(),
     multiple=True,
-    help="Any other argument of the model's builder, such as drop_path_rate=0.1; repeatable.",
+    help="A setting of the recipe, such as mixup=0.2, or any other argument of the model's builder, "
+    "such as drop_path_rate=0.1; repeatable.",
 )
 @labels_option
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in the folder; begin it if there is none."
+)
+@click.option(
+    "--checkpoint-steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="A checkpoint every N steps, besides those at the ends of epochs.",
+)
+@click.option(
+    "--checkpoint-seconds",
+    type=_positive,
+    default=600.0,
+    show_default=True,
+    metavar="X",
+    help="The longest time without a checkpoint, in the middle of an epoch too.",
+)
+@click.option(
+    "--deterministic", is_flag=True, help="The same bits in every run, at some cost in speed."
+)
 @force_option
 @json_option
 def command(
     model: str,
     data: str,
     output: str,
+    recipe: str | None,
     dtype: str | None,
     assignments: Sequence[tuple[str, Any]],
-    epochs: int,
     force: bool,
+    resume: bool,
     as_json: bool,
     **arguments: Any,
 ) -> None:
     """Fine-tune MODEL, a catalogue name, on labelled images, and save it with their class names.
 
-    AdamW with warm-up and cosine decay. --weights none trains from scratch. The file appears when
-    training is over; Ctrl-C leaves nothing behind.
+    --weights none trains from scratch. With FILE.keras, the file appears when training is over, and
+    Ctrl-C leaves nothing behind. A FOLDER keeps checkpoints: killed at any moment, the same command
+    with --resume goes on as if nothing had happened, and ends with model.keras and report.html.
     """
-    require_output(Path(output), [".keras"], force)
-    overrides = dict(assignments) | ({} if dtype is None else {"dtype": dtype})
+    require_run(Path(output), resume, force)
+    settings, overrides = _sorted(recipe, assignments)
+    overrides |= {} if dtype is None else {"dtype": dtype}
+    finished = resume and is_folder(Path(output)) and RunFolder(Path(output)).finished
     with working(f"Loading {model}"):
         from keras_vit.training import train
 
-    with bar(f"Training {model}") as advance:
+    with bar(f"Training {model}") as advance, _kept(Path(output)):
         report = train(
             model,
             data,
             output,
-            epochs=epochs,
+            recipe=recipe,
+            settings=settings,
             overrides=overrides,
             overwrite=force,
+            resume=resume,
             progress=lambda epoch: note(_line(epoch)),
-            callbacks=[_follower(advance)] if sys.stderr.isatty() else [],
+            on_step=advance,
             **arguments,
         )
+    if finished:
+        note(f"{output} is a finished run: nothing was left to do")
     if as_json:
         print_json(report.to_dict())
-        return
-    skipped = f", {report.skipped} damaged files skipped" if report.skipped else ""
-    click.echo(
-        f"{report.path}: accuracy {report.accuracy:.2%} on {report.validation_count} validation images "
-        f"(loss {report.loss:.4f}), {len(report.class_names)} classes, {report.train_count} training "
-        f"images{skipped}, {report.seconds:.0f} s"
+    else:
+        _print(report)
+
+
+@contextmanager
+def _kept(output: Path) -> Iterator[None]:
+    """Say where an interrupted run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_folder(output) and RunFolder(output).last.exists():
+            note(f"{output} keeps the run: the same command with --resume goes on")
+        raise
+
+
+def _sorted(
+    recipe: str | None, assignments: Sequence[tuple[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Assignments to settings of the recipe, and the others, which are the model's."""
+    from keras_vit.training.plans import PLAIN, setting_names
+
+    known = setting_names(recipe or PLAIN)
+    return (
+        {name: value for name, value in assignments if name in known},
+        {name: value for name, value in assignments if name not in known},
     )
 
 
-def _follower(advance: Callable[[int, int], None]) -> "keras.callbacks.Callback":
-    """A callback that tells after every step how many are done, of all."""
-    import keras
-
-    epochs_done = 0
-
-    def begin(epoch: int, logs: Any = None) -> None:
-        nonlocal epochs_done
-        epochs_done = epoch
-
-    def end(batch: int, logs: Any = None) -> None:
-        steps = callback.params["steps"]
-        advance(epochs_done * steps + batch + 1, callback.params["epochs"] * steps)
-
-    callback = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_train_batch_end=end)
-    return callback
+def _print(report: "TrainingReport") -> None:
+    skipped = f", {report.skipped} damaged files skipped" if report.skipped else ""
+    best = ""
+    if report.page and report.best_epoch != report.epochs[-1].number:
+        best = f"; best {report.best_accuracy:.2%} in epoch {report.best_epoch}"
+    click.echo(
+        f"{report.path}: accuracy {report.accuracy:.2%} on {report.validation_count} validation images "
+        f"(loss {report.loss:.4f}{best}), {len(report.class_names)} classes, {report.train_count} "
+        f"training images{skipped}, {report.seconds:.0f} s"
+        + (f", {report.page}" if report.page else "")
+    )
 
 
 def _line(epoch: "Epoch") -> str:

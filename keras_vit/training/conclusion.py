@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_vit.config import Preprocessing
-from keras_vit.data.sources import Dataset
+from keras_vit.data.dataset import Dataset
 from keras_vit.data.transforms import eval_batch
 from keras_vit.training.answers import Answers, Sample, chosen, counted, probabilities
 from keras_vit.training.report_page import Page, report_page

@@ -12,7 +12,9 @@ import numpy as np
 
 from keras_vit import catalogue
 from keras_vit.config import ModelConfig, Preprocessing
-from keras_vit.data.sources import Dataset, load
+from keras_vit.data.dataset import Dataset
+from keras_vit.data.records import Records
+from keras_vit.data.sources import load
 from keras_vit.data.transforms import eval_batch, normalize
 from keras_vit.errors import UsageError
 from keras_vit.loading import load as load_model
@@ -20,16 +22,13 @@ from keras_vit.training.classifiers import class_count, configuration, known_pre
 from keras_vit.training.determinism import require_determinism
 from keras_vit.training.environment import environment
 from keras_vit.training.image_range import range_warning
-from keras_vit.training.plans import plan
+from keras_vit.training.plans import PLAIN, plan
 from keras_vit.training.recipes import Recipe
 from keras_vit.training.recipes import recipe as make_recipe
 from keras_vit.training.run import Listeners, Work
 from keras_vit.training.run_folder import RunFolder, is_folder, plain, require_run
 from keras_vit.training.session import Session
 from keras_vit.training.training_report import Epoch, TrainingReport
-
-PLAIN = "plain"
-"""The recipe of a run that names none."""
 
 _FRESH_RATE = 1e-3  # of that recipe, for a model that starts from scratch
 _SPLITS = ("train", "validation")
@@ -249,13 +248,17 @@ def _data_fields(training: Dataset, held_out: Dataset) -> dict[str, Any]:
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """16 hexadecimal digits of the labels and of the pixels, or of the names of files, in their order."""
+    """16 hexadecimal digits of labels and images in their order: of pixels, or of where those lie."""
     digest = hashlib.blake2b(dataset.labels.astype("<i8").tobytes(), digest_size=8)
-    if isinstance(dataset.images, np.ndarray):
-        digest.update(np.ascontiguousarray(dataset.images))
+    images = dataset.images
+    if isinstance(images, np.ndarray):
+        digest.update(np.ascontiguousarray(images))
+    elif isinstance(images, Records):
+        digest.update("/".join(path.name for path in images.files).encode())
+        for places in (images.file, images.offset, images.size):
+            digest.update(places.astype("<i8").tobytes())
     else:
-        for image in dataset.images:
-            digest.update(f"{image.parent.name}/{image.name}\n".encode())
+        digest.update("\n".join(f"{path.parent.name}/{path.name}" for path in images).encode())
     return digest.hexdigest()
 
 

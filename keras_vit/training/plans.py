@@ -25,6 +25,9 @@ from keras_vit import zoo
 from keras_vit.data.augmentation import Augmentation
 from keras_vit.errors import UsageError
 
+PLAIN = "plain"
+"""The recipe of a run that names none."""
+
 _FOLDER = Path(zoo.__file__).parent / "recipes"
 _SCHEMA = 1
 # A warm-up of 500 steps in 2,500 is the papers' longest share; in a shorter run it shrinks to that.

@@ -53,6 +53,11 @@ class RunFolder:
         return self.description.exists()
 
     @property
+    def finished(self) -> bool:
+        """Whether a run here has come to its end."""
+        return self.exists and self.described()["result"] is not None
+
+    @property
     def foreign(self) -> bool:
         """Whether the folder holds what no run has put there."""
         ours = {p.name for p in (*self._files, *self._folders)}

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_vit.config import ModelConfig
-from keras_vit.data.sources import Dataset
+from keras_vit.data.dataset import Dataset
 from keras_vit.models.model import VisionModel
 from keras_vit.training.conclusion import page, provenance
 from keras_vit.training.run import History, Listeners, Work, run
