@@ -18,7 +18,7 @@ def erase(image: np.ndarray, probability: float, rng: Random) -> None:
     Args:
         image: float32 (h, w, C), normalised. probability: of doing it, 0..1. rng: random numbers.
     """
-    box = erasing_box(*image.shape[:2], probability, rng)
+    box = erasing_box(image.shape[0], image.shape[1], probability, rng)
     if box is not None:
         top, left, height, width = box
         noise = np.random.Generator(np.random.SFC64(rng.getrandbits(64)))

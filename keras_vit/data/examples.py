@@ -6,6 +6,9 @@ holds Features (field 1), which are a map (field 1) of name (1) to Feature (2), 
 """
 
 from collections.abc import Iterator
+from mmap import mmap
+
+Buffer = bytes | memoryview | mmap
 
 Span = tuple[int, int]
 """(start, end) of bytes in a buffer."""
@@ -15,7 +18,7 @@ _BYTES, _INTEGERS = 1, 3
 _LONGEST = 10  # bytes of a varint
 
 
-def features(buffer: bytes | memoryview, start: int, end: int) -> dict[str, tuple[int, int, int]]:
+def features(buffer: Buffer, start: int, end: int) -> dict[str, tuple[int, int, int]]:
     """The features of an Example: name -> (kind, start, end) of the list.
 
     Raises:
@@ -32,7 +35,7 @@ def features(buffer: bytes | memoryview, start: int, end: int) -> dict[str, tupl
     return found
 
 
-def bytes_span(buffer: bytes | memoryview, feature: tuple[int, int, int]) -> Span:
+def bytes_span(buffer: Buffer, feature: tuple[int, int, int]) -> Span:
     """Where the one value of a list of bytes lies.
 
     Raises:
@@ -45,7 +48,7 @@ def bytes_span(buffer: bytes | memoryview, feature: tuple[int, int, int]) -> Spa
     return values[0]
 
 
-def integer(buffer: bytes | memoryview, feature: tuple[int, int, int]) -> int:
+def integer(buffer: Buffer, feature: tuple[int, int, int]) -> int:
     """The one value of a list of integers.
 
     Raises:
@@ -75,7 +78,7 @@ def integer(buffer: bytes | memoryview, feature: tuple[int, int, int]) -> int:
 
 
 def _fields(
-    buffer: bytes | memoryview, start: int, end: int, only: int | None = None
+    buffer: Buffer, start: int, end: int, only: int | None = None
 ) -> Iterator[tuple[int, Span]]:
     """The fields of a message that have a length: (number, span); others are passed over."""
     at = start
@@ -97,7 +100,7 @@ def _fields(
             raise ValueError(f"a field of kind {kind}")
 
 
-def _varint(buffer: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
+def _varint(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
     """(value, position after it) of a number of seven bits a byte, the lowest first."""
     value = 0
     for shift in range(0, 7 * _LONGEST, 7):

@@ -211,8 +211,8 @@ def _scanned(path: Path, keys: Keys) -> Index:
                 ) from None
             rows.append((image[0], image[1] - image[0], label))
             at = end + _FOOTER
-    offset, size, label = np.array(rows, np.int64).reshape(-1, 3).T
-    return Index(offset, size, label, names)
+    columns = np.array(rows, np.int64).reshape(-1, 3).T
+    return Index(columns[0], columns[1], columns[2], names)
 
 
 def _mapped(path: Path) -> mmap.mmap:

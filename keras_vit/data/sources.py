@@ -5,7 +5,7 @@ Image files and records are listed here, and decoded by whoever uses them.
 
 import os
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -208,7 +208,7 @@ def _mnist5k() -> Dataset:
     return _from_arrays(images, labels)
 
 
-_SHIPPED = {"digits": _digits, "mnist5k": _mnist5k}
+_SHIPPED: Mapping[str, Callable[[], Dataset]] = {"digits": _digits, "mnist5k": _mnist5k}
 """Real images that come inside a package."""
 
 
