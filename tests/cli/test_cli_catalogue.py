@@ -133,6 +133,7 @@ def test_help_has_every_command(cli):
         "predict",
         "train",
         "evaluate",
+        "fewshot",
         "export",
         "check",
         "doctor",

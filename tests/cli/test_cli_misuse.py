@@ -18,6 +18,7 @@ UNKNOWN_NAMES = [
     ["export", "onnx", "vit_tiny_patch16_225"],
     ["train", "vit_tiny_patch16_225", "--data", "digits", "--output", "x.keras"],
     ["evaluate", "vit_tiny_patch16_225", "--data", "digits"],
+    ["fewshot", "vit_tiny_patch16_225", "--data", "digits"],
     ["predict", "vit_tiny_patch16_225", "x.png"],
     ["convert", "x.pth", "x.keras", "--model", "vit_tiny_patch16_225"],
 ]
