@@ -119,12 +119,17 @@ def _opened(source: Path | io.BytesIO, name: str, channels: int) -> Image.Image:
     try:
         with Image.open(source) as image:
             image.load()
-            return _eight_bits(image).convert("L" if channels == 1 else "RGB")
+            return _of_mode(_eight_bits(image), "L" if channels == 1 else "RGB")
     except KerasVitError as error:
         raise KerasVitError(f"{name}: {error}") from None
     # A damaged file makes Pillow's decoders raise nearly anything: OSError, SyntaxError, ...
     except Exception as error:
         raise KerasVitError(f"{name}: not a readable image ({_one_line(error)})") from error
+
+
+def _of_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Pillow's `convert` copies what has the mode already."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _one_line(error: Exception) -> str:

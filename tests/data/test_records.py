@@ -124,6 +124,30 @@ def test_records_are_trained_on(folder, digits):
         np.testing.assert_array_equal(ours[1], theirs[1])
 
 
+def test_evaluation_reads_a_few_batches_ahead_and_no_more(folder, monkeypatch):
+    import keras
+
+    from keras_vit.training import evaluate
+
+    reads, at_first_batch = [], []
+    get = records_module.Records.__getitem__
+    monkeypatch.setattr(
+        records_module.Records,
+        "__getitem__",
+        lambda self, i: (isinstance(i, int) and reads.append(i)) or get(self, i),
+    )
+    images = keras.Input((16, 16, 3))
+    model = keras.Model(images, keras.layers.Dense(10)(keras.layers.Flatten()(images)))
+    report = evaluate(
+        model,
+        load(f"tfrecord:{folder}/train-*"),
+        batch_size=2,
+        preprocessing=SMALL,
+        progress=lambda done, of: at_first_batch.append(len(reads)),
+    )
+    assert at_first_batch[0] <= 8 and report.count == 30 == len(reads)
+
+
 def test_splits_are_stratified_and_complete(folder):
     pattern = f"tfrecord:{folder}/train-*"
     train, validation = (load(pattern, split, fraction=0.3) for split in ("train", "validation"))
