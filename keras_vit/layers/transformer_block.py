@@ -1,5 +1,6 @@
 """A pre-norm Transformer block."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -26,6 +27,9 @@ class TransformerBlock(keras.layers.Layer):
         init_values: LayerScale's initial value; None leaves LayerScale out.
         proj_drop_rate: dropout after the attention's projection and the MLP's dense layers.
         drop_path_rate: probability with which each branch of a sample is dropped in training.
+        gradient_checkpointing: in training, keep only what goes into the two branches, and compute the
+            rest again for the gradients: less memory for a third more time. Not with `attn_drop_rate` or
+            `proj_drop_rate`, which would drop something else the second time.
         weight_init: `"timm"` or `"jax"`.
 
     Call arguments:
@@ -48,14 +52,21 @@ class TransformerBlock(keras.layers.Layer):
         proj_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         weight_init: str = "timm",
+        gradient_checkpointing: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if gradient_checkpointing and (attn_drop_rate or proj_drop_rate):
+            raise ValueError(
+                "gradient_checkpointing needs attn_drop_rate and proj_drop_rate of 0. Received: "
+                f"attn_drop_rate={attn_drop_rate}, proj_drop_rate={proj_drop_rate}"
+            )
         self.num_heads, self.mlp_ratio = num_heads, mlp_ratio
         self.qkv_bias, self.qk_norm = qkv_bias, qk_norm
         self.act, self.norm_eps, self.init_values = act, norm_eps, init_values
         self.attn_drop_rate, self.proj_drop_rate = attn_drop_rate, proj_drop_rate
         self.drop_path_rate, self.weight_init = drop_path_rate, weight_init
+        self.gradient_checkpointing = gradient_checkpointing
         policy = self.dtype_policy
         self.attn = Attention(
             num_heads,
@@ -104,18 +115,31 @@ class TransformerBlock(keras.layers.Layer):
     def call(
         self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
     ) -> Any:
-        x = self.norm1(inputs)
-        scores = None
         if return_attention_scores:
-            x, scores = self.attn(x, training=training, return_attention_scores=True)
+            mixed, scores = self.attn(
+                self.norm1(inputs), training=training, return_attention_scores=True
+            )
+            mixed = mixed if self.ls1 is None else self.ls1(mixed)
         else:
-            x = self.attn(x, training=training)
-        x = x if self.ls1 is None else self.ls1(x)
-        inputs = inputs + dropped(self.drop_path1, x, training)
-        x = self.mlp(self.norm2(inputs), training=training)
-        x = x if self.ls2 is None else self.ls2(x)
+            mixed, scores = self._branch(self._attend, inputs, training), None
+        # Stochastic depth is outside of what is computed twice: it must drop the same both times.
+        inputs = inputs + dropped(self.drop_path1, mixed, training)
+        x = self._branch(self._transform, inputs, training)
         outputs = inputs + dropped(self.drop_path2, x, training)
         return (outputs, scores) if return_attention_scores else outputs
+
+    def _branch(self, branch: Callable[..., Any], inputs: Any, training: bool | None) -> Any:
+        if training and self.gradient_checkpointing:
+            return keras.remat(branch)(inputs)
+        return branch(inputs, training)
+
+    def _attend(self, inputs: Any, training: bool | None = None) -> Any:
+        x = self.attn(self.norm1(inputs), training=training)
+        return x if self.ls1 is None else self.ls1(x)
+
+    def _transform(self, inputs: Any, training: bool | None = None) -> Any:
+        x = self.mlp(self.norm2(inputs), training=training)
+        return x if self.ls2 is None else self.ls2(x)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
@@ -139,5 +163,6 @@ class TransformerBlock(keras.layers.Layer):
             "proj_drop_rate": self.proj_drop_rate,
             "drop_path_rate": self.drop_path_rate,
             "weight_init": self.weight_init,
+            "gradient_checkpointing": self.gradient_checkpointing,
             **dtype_config(self),
         }

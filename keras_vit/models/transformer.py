@@ -12,6 +12,7 @@ from keras_vit.layers import (
     TransformerBlock,
     WeightInit,
 )
+from keras_vit.layers.drop_path import drop_path_rates
 
 
 def transformer(
@@ -44,6 +45,8 @@ def transformer(
     proj_drop_rate: float = 0.0,
     attn_drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
+    drop_path_schedule: str = "linear",
+    gradient_checkpointing: bool = False,
     dtype: Any = None,
 ) -> keras.KerasTensor:
     """Draws what follows the patch embedding: tokens, blocks, norm, pooling, classifier.
@@ -65,8 +68,9 @@ def transformer(
         weight_init: a scheme of `WeightInit`.
         drop_rate: dropout before the head. pos_drop_rate: after adding positions. proj_drop_rate: after
             the attention's and the MLP's dense layers (the ViT paper's dropout is the last two).
-            attn_drop_rate: of attention weights. drop_path_rate: stochastic depth of the last block,
-            rising linearly from 0 at the first.
+            attn_drop_rate: of attention weights. drop_path_rate: stochastic depth of the last block.
+        drop_path_schedule: of the others': `"linear"`, rising from 0 at the first, or `"constant"`.
+        gradient_checkpointing: as in `TransformerBlock`.
         dtype: dtype policy of every layer.
 
     Returns:
@@ -94,7 +98,7 @@ def transformer(
     x = embedding(x)
     if pre_norm:
         x = LayerNormalization(**norm, name="norm_pre")(x)
-    for i in range(depth):
+    for i, rate in enumerate(drop_path_rates(drop_path_rate, depth, drop_path_schedule)):
         x = TransformerBlock(
             num_heads,
             mlp_ratio=mlp_ratio,
@@ -105,7 +109,8 @@ def transformer(
             init_values=init_values,
             attn_drop_rate=attn_drop_rate,
             proj_drop_rate=proj_drop_rate,
-            drop_path_rate=drop_path_rate * i / max(depth - 1, 1),
+            drop_path_rate=rate,
+            gradient_checkpointing=gradient_checkpointing,
             weight_init=weight_init,
             dtype=dtype,
             name=f"blocks_{i}",
