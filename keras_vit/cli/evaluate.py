@@ -10,6 +10,7 @@ from keras_vit.cli.options import (
     data_options,
     force_option,
     models_argument,
+    source_options,
     weights_option,
     with_weights,
 )
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @models_argument
 @data_options
+@source_options
 @click.option(
     "--split",
-    type=click.Choice(["validation", "train", "all"]),
     default="validation",
     show_default=True,
-    help="The images that train holds out, those it trains on, or both. All of them are for data that "
-    "was never trained on, such as ImageNet's validation folder.",
+    metavar="validation|train|all",
+    help="The images that train holds out, those it trains on, or both: all is for data that was never "
+    "trained on, such as ImageNet's validation folder. Of TFDS also an expression, test[:50%].",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N")
 @click.option(
@@ -71,7 +73,7 @@ def command(
 ) -> None:
     """Measure the accuracy of MODEL on labelled images; of several, side by side.
 
-    MODEL is a .keras, .tflite or .onnx file, a SavedModel folder or a catalogue name. Images are
+    MODEL is a .keras, .tflite or .onnx file, a SavedModel or run folder or a catalogue name. Images are
     prepared as the model wants them, so that a file and the model it was made from see the same.
     Classes are matched by name; ImageNet's also by folders called n01440764 (WordNet) or 0 to 999.
     """

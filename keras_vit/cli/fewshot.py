@@ -9,6 +9,7 @@ from keras_vit.cli.options import (
     Counts,
     data_options,
     model_argument,
+    source_options,
     weights_option,
     with_weights,
 )
@@ -32,6 +33,7 @@ class _CountsOrNone(Counts):
 @click.command("fewshot")
 @model_argument
 @data_options
+@source_options
 @click.option(
     "--shots",
     type=Counts(),

@@ -171,7 +171,8 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--data",
             required=True,
             metavar="DATA",
-            help="digits, a folder of class folders (perhaps in train/ and val/), or an .npz file.",
+            help="digits, mnist5k, a folder of class folders (perhaps in train/ and val/), tfds:NAME, "
+            "TFRecord files, a .csv or an .npz file.",
         ),
         click.option(
             "--fraction",
@@ -188,6 +189,17 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="What to do about damaged image files.",
         ),
+    )
+    return _with(options, command)
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """More of them, for data that do not know or have what they need."""
+    options: Sequence[Callable[..., Any]] = (
+        click.option(
+            "--classes", metavar="FILE", help="Class names of .csv and TFRecord files, one a line."
+        ),
+        click.option("--download", is_flag=True, help="Let TFDS download what is not there."),
     )
     return _with(options, command)
 

@@ -23,6 +23,7 @@ _FLAGS = {
     "overwrite=True": "--force",
     "resume=True": "--resume",
     "partial=True": "--partial",
+    'split="all"': "--split all",
     "weights=None": "--weights none",
     'weights="FILE"': "--weights FILE",
     "num_classes=": "--num-classes ",

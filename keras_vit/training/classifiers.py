@@ -13,13 +13,14 @@ from keras_vit.config import ModelConfig, Preprocessing
 from keras_vit.data.transforms import ImageLike, decoded, eval_batch, normalize
 from keras_vit.errors import KerasVitError, UsageError
 from keras_vit.training.batching import Steps, rows
+from keras_vit.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from keras_vit.export import Artifact
     from keras_vit.export.report import Tensor
 
 ModelLike = Any
-"""A Keras model, the path of a `.keras`, `.tflite`, `.onnx` file or SavedModel, or a name."""
+"""A Keras model, the path of a `.keras`, `.tflite`, `.onnx` file, SavedModel or run, or a name."""
 
 _SUFFIXES = (".keras", ".tflite", ".onnx")
 
@@ -73,10 +74,24 @@ def classifier(model: ModelLike, preprocessing: Preprocessing | None = None) -> 
     if not isinstance(model, str | os.PathLike):
         return _of_model(model, preprocessing)
     if Path(model).exists() or Path(model).suffix in _SUFFIXES:
-        return _of_file(Path(model), preprocessing)
+        return _of_file(model_file(model), preprocessing)
     from keras_vit.loading import load
 
     return _of_model(load(model), preprocessing)
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """The path itself, or the trained model in the folder of a run.
+
+    Raises:
+        UsageError: the run has not come to its end.
+    """
+    run = RunFolder(Path(path))
+    if not run.exists:
+        return Path(path)
+    if not run.model.is_file():
+        raise UsageError(f"the run in {path} has not come to its end: there is no {run.model.name}")
+    return run.model
 
 
 def known_preprocessing(

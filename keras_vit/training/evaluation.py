@@ -156,6 +156,8 @@ class _Options(TypedDict, total=False):
     preprocessing: Preprocessing | None
     fraction: float
     on_corrupt: str
+    classes: Sequence[str] | str | Path | None
+    download: bool
     against: ModelLike | None
     real: str | Path | None
     confusion: str | Path | None
@@ -182,6 +184,8 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     fraction: float = 0.2,
     on_corrupt: str = "fail",
+    classes: Sequence[str] | str | Path | None = None,
+    download: bool = False,
     against: ModelLike | None = None,
     real: str | Path | None = None,
     confusion: str | Path | None = None,
@@ -197,13 +201,15 @@ def evaluate(
 
     Args:
         model: a Keras model, a `.keras`, `.tflite` or `.onnx` file, a SavedModel, or a name; or a list
-            of such, in any mixture, for the same images.
+            of such, in any mixture, for the same images. The folder of a finished run stands for its
+            model.
         data: as in `keras_vit.data.load`.
-        split: `"all"`, `"train"` or `"validation"`. By default `"validation"` of names, folders and
-            files (the images that `train` held out), and `"all"` of arrays and `Dataset`s.
+        split: as in `keras_vit.data.load`. By default `"validation"` of names, folders and files (the
+            images that `train` held out), and `"all"` of arrays and `Dataset`s.
         batch_size: images at a time.
         preprocessing: of a model that carries none.
-        fraction, on_corrupt: as in `keras_vit.data.load`; give those that `train` was given.
+        fraction, on_corrupt, classes, download: as in `keras_vit.data.load`; give those that `train`
+            was given.
         against: another model, such as the Keras model that a file was made from, for the same images.
         real: `real.json` of reassessed-imagenet, for the accuracy on ImageNet's reassessed labels.
         confusion: a .csv file for the confusion matrix, with the names of the classes.
@@ -226,7 +232,14 @@ def evaluate(
         require_output(Path(confusion), (".csv",), overwrite)
     if split is None:
         split = "validation" if isinstance(data, str | Path) else "all"
-    dataset = load(data, split, fraction=fraction, on_corrupt=on_corrupt)
+    dataset = load(
+        data,
+        split,
+        fraction=fraction,
+        on_corrupt=on_corrupt,
+        classes=classes,
+        download=download,
+    )
     if confusion is not None and len(dataset.class_names) > Tally.LARGEST_CONFUSION:
         raise UsageError(f"confusion= takes at most {Tally.LARGEST_CONFUSION} classes")
     # All are opened before the first one works: what does not fit is refused now.

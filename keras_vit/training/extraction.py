@@ -17,6 +17,7 @@ from keras_vit.training.classifiers import (
     artifact_steps,
     configuration,
     known_preprocessing,
+    model_file,
     model_steps,
     output_called,
 )
@@ -75,12 +76,12 @@ def extractor(
     """
     if not isinstance(model, str | os.PathLike):
         return _of_model(model, preprocessing, layer, None)
-    path = Path(model)
+    path = model_file(model)
     if path.suffix == ".keras" or not path.exists():
         from keras_vit.loading import load
 
         name = str(path) if path.suffix == ".keras" else None
-        return _of_model(load(model), preprocessing, layer, name)
+        return _of_model(load(path if name else model), preprocessing, layer, name)
     return _of_file(path, preprocessing, layer or _FEATURES)
 
 

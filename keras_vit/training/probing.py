@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,8 @@ def fewshot(
     preprocessing: Preprocessing | None = None,
     fraction: float = 0.2,
     on_corrupt: str = "fail",
+    classes: Sequence[str] | str | Path | None = None,
+    download: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FewShotReport:
     """Measure a frozen model's features: no weight of it is trained.
@@ -133,7 +136,7 @@ def fewshot(
         layer: which layer's output are the features; None is what the classifier sees.
         batch_size: images at a time.
         preprocessing: of a model that carries none.
-        fraction, on_corrupt: as in `keras_vit.data.load`.
+        fraction, on_corrupt, classes, download: as in `keras_vit.data.load`.
         progress: called with (images done, images) after every batch.
 
     Raises:
@@ -142,7 +145,14 @@ def fewshot(
     """
     _check(shots, seeds, [l2, *l2_grid], batch_size, temperature)
     train, test = (
-        load(data, split, fraction=fraction, on_corrupt=on_corrupt)
+        load(
+            data,
+            split,
+            fraction=fraction,
+            on_corrupt=on_corrupt,
+            classes=classes,
+            download=download,
+        )
         for split in ("train", "validation")
     )
     counts = _neighbour_counts(knn, len(train))
@@ -259,7 +269,9 @@ def _first(draw: Draw, count: int) -> np.ndarray:
 def _needed_only(train: Dataset, draws: Sequence[Draw], count: int) -> tuple[Dataset, list[Draw]]:
     """The training images of the largest draws alone, and the draws among them."""
     needed = np.unique(np.concatenate([_first(draw, count) for draw in draws]))
-    renumbered = [[np.searchsorted(needed, places[:count]) for places in draw] for draw in draws]
+    renumbered: list[Draw] = [
+        [np.searchsorted(needed, places[:count]) for places in draw] for draw in draws
+    ]
     return train.take(needed), renumbered
 
 

@@ -282,3 +282,36 @@ def test_a_matrix_of_several_models_is_misuse(model, tmp_path):
         keras_vit.evaluate([model, model], "digits", confusion=tmp_path / "c.csv")
     with pytest.raises(UsageError, match="needs a model"):
         keras_vit.evaluate([], "digits")
+
+
+def test_records_of_encoded_images_are_as_good_as_arrays(model, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setenv("KERAS_VIT_CACHE", str(tmp_path / "cache"))
+    few = load("digits").take(np.arange(50))
+    with tf.io.TFRecordWriter(str(tmp_path / "few.tfrecord")) as file:
+        for image, label in zip(few.images, few.labels, strict=True):
+            encoded = tf.train.BytesList(value=[tf.io.encode_png(image).numpy()])
+            features = {
+                "image": tf.train.Feature(bytes_list=encoded),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            file.write(example.SerializeToString())
+    records = load(str(tmp_path / "*.tfrecord"), classes=[*"0123456789"])
+    found, expected = (keras_vit.evaluate(model, one, batch_size=16) for one in (records, few))
+    assert found.confusion == expected.confusion
+    assert found.loss == pytest.approx(expected.loss)
+
+
+def test_the_folder_of_a_run_stands_for_its_model(trained, model, tmp_path):
+    few = load("digits").take(np.arange(20))
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="has not come to its end"):
+        keras_vit.evaluate(tmp_path, few)
+    (tmp_path / "model.keras").write_bytes(trained.path.read_bytes())
+    report = keras_vit.evaluate(tmp_path, few)
+    assert report.loss == pytest.approx(keras_vit.evaluate(model, few).loss, abs=1e-5)
+    assert report.model == str(tmp_path / "model.keras")
+    found = keras_vit.fewshot(tmp_path, "digits", shots=[1], seeds=1, knn=[])
+    assert found.model == report.model
