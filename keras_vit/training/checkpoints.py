@@ -123,21 +123,56 @@ def restore(variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.nda
     Raises:
         KerasVitError: the checkpoint is one of other variables.
     """
+    kinds = {name.partition(".")[0] for name in variables}
+    stored = [name for name in arrays if name.partition(".")[0] in kinds]
     for name, variable in variables.items():
         array = arrays.get(name)
         if array is None or array.shape != tuple(variable.shape):
             found = "nothing" if array is None else f"shape {array.shape}"
             raise KerasVitError(
-                f"the checkpoint is of another model: it has {found} for {name.partition('.')[2]} "
-                f"of shape {tuple(variable.shape)}"
+                f"the checkpoint is of another model: it has {found} for {variable.path} of shape "
+                f"{tuple(variable.shape)}"
             )
+    if len(stored) > len(variables):
+        raise KerasVitError(
+            f"the checkpoint is of another model: it has {len(stored)} arrays for {len(variables)} "
+            "variables"
+        )
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
+def random_state() -> dict[str, np.ndarray]:
+    """The state of random numbers that no variable holds.
+
+    Only PyTorch has such: a Dropout of Keras without a seed draws from its global generators there.
+    """
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    states = {"random.cpu": torch.get_rng_state().numpy().copy()}
+    for i in range(torch.cuda.device_count()):
+        states[f"random.cuda.{i}"] = torch.cuda.get_rng_state(i).numpy().copy()
+    return states
+
+
+def restore_random_state(arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the generators their states of a checkpoint, those that it has."""
+    if keras.backend.backend() != "torch":
+        return
+    import torch
+
+    if "random.cpu" in arrays:
+        torch.set_rng_state(torch.from_numpy(arrays["random.cpu"]))
+    for i in range(torch.cuda.device_count()):
+        if f"random.cuda.{i}" in arrays:
+            torch.cuda.set_rng_state(torch.from_numpy(arrays[f"random.cuda.{i}"]), i)
+
+
 def _named(kind: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
-    """By kind, position and path, because paths alone are not unique; sorted names keep the order."""
-    return {f"{kind}.{i:06}.{variable.path}": variable for i, variable in enumerate(variables)}
+    """By kind and position: a path may differ between processes (`seed_generator_2`), or come twice."""
+    return {f"{kind}.{i:06}": variable for i, variable in enumerate(variables)}
 
 
 def _write(path: Path, checkpoint: Checkpoint) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 
 from keras_vit.config import Preprocessing
 
+_BLACK = 0.02  # of 1: how near to black and white pictures come that are scaled to 0..1
 _NEARLY = 1.5  # of 255: what rounding and resizing may add
 _DARK = 32.0  # of 255: a batch of real photographs or drawings is brighter somewhere
 _FLAT = 4.0  # of 255: standard deviation of nearly empty images
-_WRAPPED = 0.25  # share of values just beside black and white that no picture has
+_WRAPPED = 0.1  # share of values just beside black and white that no picture has
 
 
 def range_warning(images: np.ndarray, preprocessing: Preprocessing) -> str | None:
@@ -38,7 +39,7 @@ def _outside(seen: np.ndarray, pixels: np.ndarray, mean: np.ndarray, std: np.nda
         byte_like = seen.min() >= 0 and 2 < seen.max() <= 255 + _NEARLY
         cause = "they were not normalised" if byte_like else "they are normalised in another way"
         return f"the images are in the wrong range: {found}; perhaps {cause}"
-    if seen.min() >= 0 and seen.max() <= 1 and np.ptp(seen) > 0:
+    if 0 <= seen.min() < _BLACK and 1 - _BLACK < seen.max() <= 1:
         return f"the images are in the wrong range: {found}; perhaps they are scaled to 0..1 only"
     return None
 

@@ -19,7 +19,9 @@ from keras_vit.training.checkpoints import (
     Checkpoint,
     CheckpointFile,
     metrics_of,
+    random_state,
     restore,
+    restore_random_state,
     values,
     variables_of,
     weights_of,
@@ -138,10 +140,10 @@ def _fit(
 ) -> None:
     """One call of `fit`: the rest of an epoch that was begun, or all whole epochs that are left."""
     epoch, inside = divmod(step, work.steps)
-    if inside and newest is not None:
+    if inside:
         # The metrics have variables only after a batch: one of validation changes nothing else.
         fitted.test_on_batch(*next(iter(work.held_out)))
-        recorder.metrics = newest.arrays
+    recorder.begin(newest, inside)
     fitted.fit(
         work.stream(step),
         validation_data=work.held_out,
@@ -198,7 +200,8 @@ class _Recorder(keras.callbacks.Callback):
         super().__init__()
         self.work, self.history, self.file, self.journal = work, history, file, journal
         self.evaluated, self.listeners = evaluated, listeners
-        self.metrics: Mapping[str, np.ndarray] | None = None
+        self.pending: Mapping[str, np.ndarray] = {}
+        self.inside = 0
         self.total = work.epochs * work.steps
         self.stride = max(work.steps // _POINTS_PER_EPOCH, -(-self.total // _POINTS), 1)
         self.clock = self.kept = time.perf_counter()
@@ -209,11 +212,17 @@ class _Recorder(keras.callbacks.Callback):
         """Whether nothing is left to do."""
         return self.history.ended or self.history.step >= self.total
 
+    def begin(self, newest: Checkpoint | None, inside: int) -> None:
+        """A call of `fit` comes that goes on from a checkpoint, `inside` steps into its epoch."""
+        self.pending, self.inside = ({} if newest is None else newest.arrays), inside
+
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        # Not before `fit`, which sets the metrics to zero and may draw random numbers as it begins.
         self.clock = time.perf_counter()
-        if self.metrics is not None:  # `fit` has just set them to zero
-            restore(metrics_of(self.model), self.metrics)
-            self.metrics = None
+        if self.inside:
+            restore(metrics_of(self.model), self.pending)
+        restore_random_state(self.pending)
+        self.pending, self.inside = {}, 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         history = self.history
@@ -288,7 +297,7 @@ class _Recorder(keras.callbacks.Callback):
         if self.file is None:
             return
         self.kept = time.perf_counter()
-        arrays = {**values(variables_of(self.model)), **metrics}
+        arrays = {**values(variables_of(self.model)), **metrics, **random_state()}
         if self.done:
             arrays |= self.evaluated.weights
         self.file.wait()
