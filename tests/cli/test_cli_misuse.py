@@ -28,6 +28,18 @@ MISUSES = {
     "unknown option": (["list", "--tags", "x"], "No such option"),
     "missing argument": (["info"], "Missing argument 'NAME'. See keras-vit info --help"),
     "missing option": (["train", NAME, "--data", "digits"], "Missing option '--output'"),
+    "unknown recipe": (
+        ["train", NAME, "--data", "digits", "--output", "run", "--recipe", "finetun"],
+        "there is no recipe 'finetun'; the nearest ones are finetune",
+    ),
+    "a file to resume": (
+        ["train", NAME, "--data", "digits", "--output", "x.keras", "--resume"],
+        "x.keras is a file, which keeps no checkpoints",
+    ),
+    "resume and force": (
+        ["train", NAME, "--data", "digits", "--output", "run", "--resume", "--force"],
+        "choose one",
+    ),
     "unknown family": (["list", "--family", "resnet"], "unknown family 'resnet'"),
     "unknown format": (["export", "torchscript", NAME], "'torchscript' is not one of"),
     "missing file": (["evaluate", "x.onnx", "--data", "digits"], "there is no file x.onnx"),
