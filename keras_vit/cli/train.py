@@ -14,6 +14,7 @@ from keras_vit.cli.options import (
     force_option,
     labels_option,
     model_argument,
+    source_options,
     weights_option,
 )
 from keras_vit.cli.output import bar, json_option, note, print_json, working
@@ -28,6 +29,7 @@ _positive = click.FloatRange(0, min_open=True)
 @click.command("train")
 @model_argument
 @data_options
+@source_options
 @click.option(
     "--output",
     "-o",

@@ -55,6 +55,8 @@ def train(
     validation: Any = None,
     fraction: float = 0.2,
     on_corrupt: str = "fail",
+    classes: Sequence[str] | str | Path | None = None,
+    download: bool = False,
     seed: int = 0,
     overwrite: bool = False,
     resume: bool = False,
@@ -80,7 +82,7 @@ def train(
 
     Args:
         model: a catalogue name, or a Keras model with one logit a class, which is trained in place.
-        data: as in `keras_vit.data.load`: `"digits"`, a folder, an .npz file, arrays.
+        data: as in `keras_vit.data.load`: `"digits"`, a folder, `"tfds:cifar10"`, arrays, ...
         output: the file to write, `.keras`, or a run folder.
         recipe: `keras_vit.list_recipes()` has them. None is `"plain"`: AdamW at 1e-3 from scratch and
             1e-4 for loaded weights, a warm-up of one epoch, cosine decay, gradients clipped to norm 1.
@@ -95,8 +97,8 @@ def train(
         shift: random moves of training images, as a share of their side.
         flip: mirror training images at random; wrong for digits and letters.
         validation: other data to validate with; by default the data's own validation split.
-        fraction, on_corrupt: as in `keras_vit.data.load`. The images held out depend on `fraction`
-            alone and not on `seed`, so that `evaluate` finds them again.
+        fraction, on_corrupt, classes, download: as in `keras_vit.data.load`. The images held out depend
+            on `fraction` alone and not on `seed`, so that `evaluate` finds them again.
         seed: of fresh weights, order, augmentation and dropout (`keras.utils.set_random_seed`).
         overwrite: whether the file, or the run in the folder, may be replaced.
         resume: go on with the run in the folder; where there is none, begin it. Other data, another
@@ -121,7 +123,8 @@ def train(
     output = Path(output)
     require_run(output, resume, overwrite)
     _require_positive(checkpoint_steps=checkpoint_steps, checkpoint_seconds=checkpoint_seconds)
-    training, held_out = _datasets(data, validation, labels, fraction, on_corrupt)
+    found = {"on_corrupt": on_corrupt, "classes": classes, "download": download}
+    training, held_out = _datasets(data, validation, labels, fraction, found)
     require_determinism(deterministic)
     keras.utils.set_random_seed(seed)
     named = {
@@ -267,13 +270,13 @@ def _datasets(
     validation: Any,
     labels: Sequence[str] | None,
     fraction: float,
-    on_corrupt: str,
+    options: Mapping[str, Any],
 ) -> tuple[Dataset, Dataset]:
     """What to train on, and what to validate with, under the same class names."""
     if validation is None:
-        both = [load(data, s, fraction=fraction, on_corrupt=on_corrupt) for s in _SPLITS]
+        both = [load(data, split, fraction=fraction, **options) for split in _SPLITS]
     else:
-        both = [load(spec, on_corrupt=on_corrupt) for spec in (data, validation)]
+        both = [load(spec, **options) for spec in (data, validation)]
     names = both[0].class_names
     if both[1].class_names != names:
         raise UsageError(
