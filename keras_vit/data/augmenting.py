@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_vit.config import Preprocessing
 from keras_vit.data.augmentation import Augmentation
+from keras_vit.data.calls import Calls
 from keras_vit.data.changes import Changes
 from keras_vit.data.mixing import mix
 from keras_vit.data.pipeline import processors
@@ -74,7 +75,7 @@ def augmented(
 
     def changed(number: Any, element: Any) -> tuple[Any, Any]:
         image, label = _pair(element)
-        found = tf.numpy_function(change, [number, image], tf.float32)
+        found = tf.numpy_function(changing, [number, image], tf.float32)
         return tf.ensure_shape(found, changes.shape), tf.cast(label, tf.int64)
 
     def mixed(images: np.ndarray, labels: np.ndarray, step: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -85,12 +86,13 @@ def augmented(
 
     def shares(step: Any, batch: tuple[Any, Any]) -> tuple[Any, Any]:
         types = [tf.float32, tf.float32]
-        images, labels = tf.numpy_function(mixed, [*batch, step], types)
+        images, labels = tf.numpy_function(mixing, [*batch, step], types)
         rows = batch[0].shape[0]
         shapes = (rows, *changes.shape), (rows, classes)
         return tf.ensure_shape(images, shapes[0]), tf.ensure_shape(labels, shapes[1])
 
     _check(dataset.element_spec)
+    changing, mixing = Calls(change), Calls(mixed)
     first = start * batch_size
     numbered = dataset.repeat(epochs).skip(first).enumerate(first)
     stream = numbered.map(changed, num_parallel_calls=threads or processors(), deterministic=True)

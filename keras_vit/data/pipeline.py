@@ -8,17 +8,18 @@ workers (`shard`).
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_vit.config import Preprocessing
+from keras_vit.data.ahead import Ahead, Job
 from keras_vit.data.augmentation import Augmentation
+from keras_vit.data.calls import Calls
 from keras_vit.data.changes import Changes
 from keras_vit.data.mixing import mix
 from keras_vit.data.sources import Dataset
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 2**30
 _CHUNKS = 4  # a thread: images differ in size, and the last one must not wait alone
-_AHEAD = 2  # batches that are made while one is used
 
 
 def batches(
@@ -89,6 +89,7 @@ def batches(
         shard,
         cache_bytes,
         steps_per_epoch(dataset, batch_size, drop_remainder=drop),
+        epochs,
         threads or processors(),
     )
     if epochs < 1 or not 0 <= start <= epochs * maker.steps:
@@ -100,14 +101,20 @@ def batches(
     images = tf.TensorSpec((rows, *maker.changes.shape), tf.float32)
     labels = tf.TensorSpec((rows, maker.classes) if mixes else (rows,), _label_type(mixes))
 
+    calls = Calls(maker)
+
     def made(step: Any) -> Any:
-        found = tf.numpy_function(maker, [step], [images.dtype, labels.dtype])
+        found = tf.numpy_function(calls, [step], [images.dtype, labels.dtype])
         return tuple(
             tf.ensure_shape(f, s.shape) for f, s in zip(found, (images, labels), strict=True)
         )
 
+    # One call at a time, and only when a batch is wanted: the maker itself works ahead. Threads of
+    # TensorFlow that call Python while it exits would never return.
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
     steps = tf.data.Dataset.range(start, epochs * maker.steps)
-    return steps.map(made, num_parallel_calls=_AHEAD, deterministic=True).prefetch(1)
+    return steps.map(made).with_options(options)
 
 
 def steps_per_epoch(dataset: Dataset | int, batch_size: int, *, drop_remainder: bool = True) -> int:
@@ -163,6 +170,7 @@ class _Batches:
         shard: tuple[int, int],
         cache_bytes: int,
         steps: int,
+        epochs: int,
         threads: int,
     ) -> None:
         self.dataset, self.batch_size, self.steps = dataset, batch_size, steps
@@ -175,31 +183,35 @@ class _Batches:
         self._order = lru_cache(2)(
             lambda epoch: _order(len(dataset), shuffle, augment, seed, epoch)
         )
-        self._pool = ThreadPoolExecutor(threads)
+        self._ahead = Ahead(self._begin, threads, epochs * steps)
 
     def __call__(self, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        epoch, index = divmod(int(step), self.steps)
+        return self._ahead(int(step))
+
+    def _begin(self, step: int) -> Job:
+        """The work for a batch, in pieces."""
+        epoch, index = divmod(step, self.steps)
         positions = self._positions(index)
         order = self._order(epoch)
         images = np.empty((len(positions), *self.changes.shape), np.float32)
 
-        def fill(rows: Sequence[int]) -> None:
+        def fill(rows: range) -> None:
             for row in rows:
                 position = positions[row]
                 # A string, which Python hashes by itself: the same draws in every version.
                 rng = Random(f"{self.seed} {epoch} {position}")
                 self.changes.apply(self._source(int(order[position])), rng, images[row])
 
+        def finish() -> tuple[np.ndarray, np.ndarray]:
+            labels = self.dataset.labels[order[np.array(positions)]]
+            if not self.augment.mixes:
+                return images, labels
+            draws = np.random.RandomState([self.seed, epoch, index, self.shard[0]])
+            return mix(images, labels, self.classes, self.augment, draws)
+
         size = max(1, len(positions) // (self.threads * _CHUNKS))
         rows = range(len(positions))
-        chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
-        for _ in self._pool.map(fill, chunks):
-            pass
-        labels = self.dataset.labels[order[np.array(positions)]]
-        if not self.augment.mixes:
-            return images, labels
-        draws = np.random.RandomState([self.seed, epoch, index, self.shard[0]])
-        return mix(images, labels, self.classes, self.augment, draws)
+        return Job([partial(fill, rows[i : i + size]) for i in range(0, len(rows), size)], finish)
 
     def _positions(self, index: int) -> range:
         """This worker's part of a batch, as positions in the epoch's order."""
