@@ -76,7 +76,9 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         trained = list(var_list)
         averages = self.add_optimizer_variables(trained, "average") if self.average else []
         for variable, average in zip(trained if averages else (), averages, strict=True):
-            average.assign(ops.copy(variable))  # JAX would share the array, and then donate it twice
+            average.assign(
+                ops.copy(variable)
+            )  # JAX would share the array, and then donate it twice
         sums, counter = [], None
         if self.accumulation > 1:
             sums = self.add_optimizer_variables(trained, "gradient_sum")
@@ -250,9 +252,13 @@ def _copy(
     scheduled = callable(rate) or group.start
     rate = Scaled(rate, group.scale, group.start) if scheduled else rate * group.scale
     changes = {"learning_rate": rate, "name": f"{config['name']}_{index}"}
-    if not group.decays and config.get("weight_decay") is not None:
-        changes["weight_decay"] = 0.0
-    return type(optimizer).from_config({**config, **changes})
+    if group.decays:
+        return type(optimizer).from_config({**config, **changes})
+    # Not a decay of 0, which would read and write every variable once more; AdamW takes no None.
+    kind = (
+        keras.optimizers.Adam if isinstance(optimizer, keras.optimizers.AdamW) else type(optimizer)
+    )
+    return kind.from_config({**config, **changes, "weight_decay": None})
 
 
 def _require_plain(config: dict[str, Any]) -> None:

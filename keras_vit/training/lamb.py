@@ -17,7 +17,7 @@ class Lamb(keras.optimizers.Optimizer):
 
     Args:
         learning_rate: a number or a schedule.
-        weight_decay: share of the weights in the step, before the scaling.
+        weight_decay: share of the weights in the step, before the scaling; 0 or None for none.
         beta_1, beta_2: decays of the gradient's first and second moment.
         epsilon: added to the root of the second.
         **kwargs: as in `keras.optimizers.Optimizer`.
@@ -26,7 +26,7 @@ class Lamb(keras.optimizers.Optimizer):
     def __init__(
         self,
         learning_rate: Any = 1e-3,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = 0.0,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
