@@ -69,9 +69,9 @@ def augmented(
     changes = Changes(augment, preprocessing)
 
     def change(number: Any, image: Any) -> np.ndarray:
-        out = np.empty(changes.shape, np.float32)
-        changes.apply(changes.decoded(image), Random(f"{seed} {int(number)}"), out)
-        return out
+        out = np.empty((1, *changes.shape), np.float32)
+        changes.apply([changes.decoded(image)], [Random(f"{seed} {int(number)}")], out)
+        return out[0]
 
     def changed(number: Any, element: Any) -> tuple[Any, Any]:
         image, label = _pair(element)

@@ -1,5 +1,6 @@
 """The changes of one image, from its file to the model's input."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -52,8 +53,22 @@ class Changes:
             return eval_image(image, self.preprocessing)
         return as_pillow(image, self.shape[2])
 
-    def apply(self, image: Any, rng: Random, out: np.ndarray) -> None:
-        """Change what `decoded` gave, and write it to `out`, float32 (h, w, C), normalised."""
+    def apply(self, images: Iterable[Any], rngs: Sequence[Random], out: np.ndarray) -> None:
+        """Change what `decoded` gave, one generator an image, and write it to `out`, normalised.
+
+        Args:
+            images: N of them. rngs: N. out: float32 (N, h, w, C), contiguous.
+        """
+        pixels = np.empty(out.shape, np.uint8)
+        for image, rng, place in zip(images, rngs, pixels, strict=True):
+            place[...] = self._pixels(image, rng)
+        normalize(pixels, self.preprocessing, out)  # all at once: calls cost more than small images
+        if self.augment.erasing:
+            for rng, place in zip(rngs, out, strict=True):
+                erase(place, self.augment.erasing, rng)
+
+    def _pixels(self, image: Any, rng: Random) -> np.ndarray:
+        """One changed image, uint8 (h, w, C)."""
         if self.augment.crop == "inception":
             augment, size = self.augment, self.preprocessing.image_size
             image = inception_crop(image, size, augment.scale, augment.ratio, self._resamples, rng)
@@ -69,9 +84,7 @@ class Changes:
             for change in self._coloured:
                 image = change(image, rng=rng)
         pixels = np.asarray(image).reshape(self.shape)
-        normalize(pixels[:, ::-1] if mirrored else pixels, self.preprocessing, out)
-        if self.augment.erasing:
-            erase(out, self.augment.erasing, rng)
+        return pixels[:, ::-1] if mirrored else pixels
 
     def _of_colours(self, augment: Augmentation, preprocessing: Preprocessing) -> list[Any]:
         found: list[Any] = []
@@ -86,11 +99,9 @@ class Changes:
 
 def _shifted(image: np.ndarray, share: float, rng: Random) -> np.ndarray:
     """Moved by whole pixels, its edge repeated: a random crop of the padded image."""
-    rows, columns = (_moved(side, share, rng) for side in image.shape[:2])
-    return image[rows[:, None], columns]
-
-
-def _moved(side: int, share: float, rng: Random) -> np.ndarray:
-    """(side,) source positions, shifted by up to `share * side` and clamped."""
-    reach = round(share * side)
-    return np.clip(np.arange(side) + rng.randint(-reach, reach), 0, side - 1)
+    for axis in (0, 1):
+        side = image.shape[axis]
+        reach = round(share * side)
+        places = np.arange(side) + rng.randint(-reach, reach)
+        image = image.take(places, axis, mode="clip")
+    return image

@@ -195,12 +195,12 @@ class _Batches:
         order = self._order(epoch)
         images = np.empty((len(positions), *self.changes.shape), np.float32)
 
-        def fill(rows: range) -> None:
-            for row in rows:
-                position = positions[row]
-                # A string, which Python hashes by itself: the same draws in every version.
-                rng = Random(f"{self.seed} {epoch} {position}")
-                self.changes.apply(self._source(int(order[position])), rng, images[row])
+        def fill(rows: slice) -> None:
+            chosen = positions[rows]
+            # Seeds are strings, which Python hashes by itself: the same draws in every version.
+            rngs = [Random(f"{self.seed} {epoch} {position}") for position in chosen]
+            found = (self._source(int(order[position])) for position in chosen)
+            self.changes.apply(found, rngs, images[rows])
 
         def finish() -> tuple[np.ndarray, np.ndarray]:
             labels = self.dataset.labels[order[np.array(positions)]]
@@ -210,8 +210,8 @@ class _Batches:
             return mix(images, labels, self.classes, self.augment, draws)
 
         size = max(1, len(positions) // (self.threads * _CHUNKS))
-        rows = range(len(positions))
-        return Job([partial(fill, rows[i : i + size]) for i in range(0, len(rows), size)], finish)
+        starts = range(0, len(positions), size)
+        return Job([partial(fill, slice(i, i + size)) for i in starts], finish)
 
     def _positions(self, index: int) -> range:
         """This worker's part of a batch, as positions in the epoch's order."""

@@ -71,10 +71,10 @@ def test_files_and_arrays_are_changed_alike(photos, name, tmp_path):
 
 
 def test_no_changes_are_the_evaluation(photos):
-    out = np.empty((24, 24, 3), np.float32)
+    out = np.empty((1, 24, 24, 3), np.float32)
     changes = Changes(Augmentation(), SMALL)
-    changes.apply(changes.decoded(photos[0][0]), random.Random(0), out)
-    np.testing.assert_array_equal(out, normalize(eval_image(photos[0][0], SMALL), SMALL))
+    changes.apply([changes.decoded(photos[0][0])], [random.Random(0)], out)
+    np.testing.assert_array_equal(out[0], normalize(eval_image(photos[0][0], SMALL), SMALL))
 
 
 def test_inception_crops_have_every_area_and_aspect():
@@ -171,8 +171,8 @@ def test_colours_of_grey_images_are_misuse(augment):
 def test_grey_images_are_cropped():
     grey = Preprocessing((8, 8), mean=(0.5,), std=(0.5,))
     changes = Changes(Augmentation(crop="inception"), grey)
-    out = np.empty((8, 8, 1), np.float32)
-    changes.apply(changes.decoded(np.full((20, 20), 255, np.uint8)), random.Random(0), out)
+    out = np.empty((1, 8, 8, 1), np.float32)
+    changes.apply([changes.decoded(np.full((20, 20), 255, np.uint8))], [random.Random(0)], out)
     assert (out == 1).all()
 
 
