@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keras_vit.training.grouped_optimizer import GroupedOptimizer as GroupedOptimizer
     from keras_vit.training.groups import Group as Group
     from keras_vit.training.groups import parameter_groups as parameter_groups
+    from keras_vit.training.image_range import range_warning as range_warning
     from keras_vit.training.lamb import Lamb as Lamb
     from keras_vit.training.losses import Accuracy as Accuracy
     from keras_vit.training.losses import SigmoidCrossEntropy as SigmoidCrossEntropy
@@ -65,6 +66,7 @@ _PUBLIC = {
     "Accuracy": "losses",
     "AverageWeights": "averaging",
     "averaged": "averaging",
+    "range_warning": "image_range",
 }
 
 __all__ = [*_PUBLIC]

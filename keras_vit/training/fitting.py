@@ -135,7 +135,7 @@ def train(
         "shift": shift,
         "flip": flip,
     }
-    chosen = {name: value for name, value in named.items() if value is not None}
+    chosen: dict[str, Any] = {k: value for k, value in named.items() if value is not None}
     chosen |= {**(settings or {}), "seed": seed, "train_size": len(training)}
     if isinstance(model, keras.Model):
         if image_size is not None or overrides:
@@ -255,7 +255,7 @@ def _fingerprint(dataset: Dataset) -> str:
     digest = hashlib.blake2b(dataset.labels.astype("<i8").tobytes(), digest_size=8)
     images = dataset.images
     if isinstance(images, np.ndarray):
-        digest.update(np.ascontiguousarray(images))
+        digest.update(np.ascontiguousarray(images).data)
     elif isinstance(images, Records):
         digest.update("/".join(path.name for path in images.files).encode())
         for places in (images.file, images.offset, images.size):
