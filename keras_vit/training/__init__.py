@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from keras_vit.training.averaging import averaged as averaged
     from keras_vit.training.evaluation import EvaluationReport as EvaluationReport
     from keras_vit.training.evaluation import evaluate as evaluate
-    from keras_vit.training.training_report import Epoch as Epoch
-    from keras_vit.training.training_report import TrainingReport as TrainingReport
     from keras_vit.training.fitting import train as train
     from keras_vit.training.grouped_optimizer import GroupedOptimizer as GroupedOptimizer
     from keras_vit.training.groups import Group as Group
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from keras_vit.training.recipes import recipe as recipe
     from keras_vit.training.schedules import WarmupDecay as WarmupDecay
     from keras_vit.training.schedules import warmup_cosine as warmup_cosine
+    from keras_vit.training.training_report import Epoch as Epoch
+    from keras_vit.training.training_report import TrainingReport as TrainingReport
 
 _PUBLIC = {
     "train": "fitting",
