@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_vit.config import Preprocessing
 from keras_vit.data import sources
-from keras_vit.data.tfds_source import is_tfds
+from keras_vit.data.tfds_source import is_tfds, tfds_images
 from keras_vit.data.transforms import EncodedImage, eval_batch
 from keras_vit.errors import UsageError
 
@@ -123,8 +123,8 @@ def _gather(source: Any) -> tuple[np.ndarray | list[Any], str]:
     """Up to `MOST` images or files, and what to call their source."""
     if isinstance(source, np.ndarray):
         return _spread(_as_batch(source)), "the array"
-    if is_tfds(source):  # what it trains on, unless the source says otherwise
-        return _spread(sources.load(source, "all" if "#" in source else "train").images), source
+    if is_tfds(source):
+        return _spread(tfds_images(source)), source
     if isinstance(source, str | Path) and Path(source).is_dir():
         return _spread(sources.image_files(source)), str(source)
     if isinstance(source, str | Path | sources.Dataset | tuple):

@@ -10,6 +10,7 @@ from keras_vit.config import Preprocessing
 from keras_vit.data.augmentation import Augmentation
 from keras_vit.data.calls import Calls
 from keras_vit.data.changes import Changes
+from keras_vit.data.host import tensorflow
 from keras_vit.data.mixing import mix
 from keras_vit.data.pipeline import processors
 from keras_vit.errors import UsageError
@@ -54,7 +55,7 @@ def augmented(
     Raises:
         UsageError: elements of another kind, or a wrong argument.
     """
-    import tensorflow as tf
+    tf = tensorflow()
 
     augment = augment or Augmentation()
     if batch_size < 1 or epochs < 1 or start < 0:

@@ -21,6 +21,7 @@ from keras_vit.data.ahead import Ahead, Job
 from keras_vit.data.augmentation import Augmentation
 from keras_vit.data.calls import Calls
 from keras_vit.data.changes import Changes
+from keras_vit.data.host import tensorflow
 from keras_vit.data.mixing import mix
 from keras_vit.data.sources import Dataset
 from keras_vit.errors import KerasVitError, UsageError
@@ -76,7 +77,7 @@ def batches(
     Raises:
         UsageError: a wrong argument.
     """
-    import tensorflow as tf
+    tf = tensorflow()
 
     drop = shuffle if drop_remainder is None else drop_remainder
     maker = _Batches(

@@ -81,10 +81,11 @@ class Records(Sequence[EncodedImage]):
 
 @dataclass(frozen=True)
 class Keys:
-    """What the features of an Example are called: the encoded image, its label, its label's name."""
+    """What the features of an Example are called: the encoded image, its label (which is -1 where None is
+    asked for), its label's name."""
 
     image: str
-    label: str
+    label: str | None
     text: str | None = None
 
 
@@ -138,7 +139,7 @@ def _layout(path: Path, layouts: Sequence[Keys]) -> Keys:
         start, end = _next(path, data, 0)
         names = _features(path, data, start, end)
     for keys in layouts:
-        if keys.image in names and keys.label in names:
+        if {keys.image, keys.label or keys.image} <= set(names):
             return keys
     expected = " or ".join(f"{keys.image} and {keys.label}" for keys in layouts)
     raise KerasVitError(
@@ -199,7 +200,7 @@ def _scanned(path: Path, keys: Keys) -> Index:
             found = _features(path, data, start, end)
             try:
                 image = examples.bytes_span(data, found[keys.image])
-                label = examples.integer(data, found[keys.label])
+                label = -1 if keys.label is None else examples.integer(data, found[keys.label])
                 if keys.text in found and label not in names:
                     names[label] = bytes(
                         data[slice(*examples.bytes_span(data, found[keys.text]))]

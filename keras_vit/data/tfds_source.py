@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_vit.data.dataset import Dataset
-from keras_vit.data.records import Keys, indexed, records
+from keras_vit.data.records import Keys, Records, indexed, records
 from keras_vit.errors import KerasVitError, UsageError, require
 
 PREFIX = "tfds:"
@@ -46,6 +46,23 @@ def tfds_parts(spec: str, split: str, download: bool) -> Mapping[str, Dataset]:
         return {"all": _read(builder, _TRAIN if _TRAIN in own else "all")}
     wanted = {"train": _TRAIN, "validation": validation}
     return {part: _read(builder, of) for part, of in wanted.items() if split in ("all", part)}
+
+
+def tfds_images(spec: str) -> Records:
+    """The images of a data set that needs no labels: its training images, or those of `#SPLIT`.
+
+    Raises:
+        UsageError, KerasVitError: as `tfds_parts`.
+    """
+    import tensorflow_datasets as tfds
+
+    name, expression = _parsed(spec)
+    builder = _builder(name, download=False)
+    features = dict(builder.info.features.items())
+    image = next((n for n, f in features.items() if isinstance(f, tfds.features.Image)), None)
+    if image is None:
+        raise UsageError(f"{spec} has no images: its features are {', '.join(sorted(features))}")
+    return _records(builder, expression or _TRAIN, Keys(image, None))[0]
 
 
 def _parsed(spec: str) -> tuple[str, str | None]:
@@ -86,8 +103,13 @@ def _builder(name: str, download: bool) -> Any:
 
 
 def _read(builder: Any, expression: str) -> Dataset:
-    """The images and labels that a split expression names, in the order of the files."""
     image, label, names = _features(builder)
+    images, labels = _records(builder, expression, Keys(image, label))
+    return Dataset(images, labels, names)
+
+
+def _records(builder: Any, expression: str, keys: Keys) -> tuple[Records, np.ndarray]:
+    """The images and labels that a split expression names, in the order of the files."""
     if builder.info.file_format.value != "tfrecord":
         raise UsageError(
             f"{PREFIX}{builder.info.full_name} is prepared as {builder.info.file_format.value}; "
@@ -105,13 +127,13 @@ def _read(builder: Any, expression: str) -> Dataset:
         raise UsageError(f"{PREFIX}{builder.info.full_name}: {expression!r} holds no images")
     # The splits of an expression may share files; each file is scanned once.
     files = sorted({Path(i.filename) for i in instructions})
-    found, _ = indexed(files, [Keys(image, label)])
+    found, _ = indexed(files, [keys])
     images, labels = records(files, found)
     first = dict(zip(files, np.cumsum([0, *(len(f.label) for f in found)]), strict=False))
     chosen = np.concatenate(
         [first[Path(i.filename)] + np.arange(i.skip, i.skip + i.take) for i in instructions]
     )
-    return Dataset(images, labels, names).take(chosen)
+    return images.take(chosen), labels[chosen]
 
 
 def _features(builder: Any) -> tuple[str, str, tuple[str, ...]]:

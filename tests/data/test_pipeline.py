@@ -13,6 +13,7 @@ from keras_vit.data import (
     Augmentation,
     batches,
     eval_batch,
+    host,
     load,
     normalize,
     plain_errors,
@@ -228,6 +229,16 @@ def test_a_batch_larger_than_the_data_is_the_data(digits):
 def test_wrong_arguments_are_misuse(digits, batch_size, options, message):
     with pytest.raises(UsageError, match=message):
         batches(digits, SMALL, batch_size, **options)
+
+
+@pytest.mark.parametrize(("backend", "hidden"), [("jax", [([], "GPU")]), ("tensorflow", [])])
+def test_tensorflow_leaves_the_gpu_to_another_backend(backend, hidden, monkeypatch):
+    import tensorflow as tf
+
+    calls: list[Any] = []
+    monkeypatch.setattr(host.keras.config, "backend", lambda: backend)
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *a: calls.append(a))
+    assert host.tensorflow() is tf and calls == hidden
 
 
 def test_augmentation_alone_needs_no_tensorflow():

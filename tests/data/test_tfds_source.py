@@ -150,3 +150,5 @@ def test_data_without_one_class_are_misuse(folder):
         UsageError, match="has no image with one class: its features are image, label"
     ):
         load("tfds:kv_numbers")
+    with pytest.raises(UsageError, match="needs at least 32 images, and tfds:kv_numbers has 5"):
+        calibration("tfds:kv_numbers", (8, 8, 3), "normalize", SMALL)
