@@ -7,10 +7,12 @@ from typing import Any
 import keras
 
 from keras_vit.config import Preprocessing
+from keras_vit.data.augmenting import augmented
 from keras_vit.data.pipeline import batches, steps_per_epoch
 from keras_vit.data.sources import Dataset, load
+from keras_vit.errors import UsageError
 from keras_vit.training.averaging import AverageWeights
-from keras_vit.training.classifiers import configuration, known_preprocessing
+from keras_vit.training.classifiers import class_count, configuration, known_preprocessing
 from keras_vit.training.freezing import add_lora, freeze_blocks, head_layers, train_head_only
 from keras_vit.training.lamb import Lamb
 from keras_vit.training.losses import Accuracy, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -27,7 +29,7 @@ class Recipe:
         plan: every number of the run.
         compile: keyword arguments of `keras.Model.compile`.
         fit: keyword arguments of `keras.Model.fit`: epochs, steps_per_epoch, callbacks.
-        preprocessing: of the model.
+        preprocessing: of the model. classes: its logits.
         notes: what the paper does and this model does not, one line each.
     """
 
@@ -35,6 +37,7 @@ class Recipe:
     compile: Mapping[str, Any]
     fit: Mapping[str, Any]
     preprocessing: Preprocessing
+    classes: int
     notes: tuple[str, ...] = ()
 
     @property
@@ -46,27 +49,26 @@ class Recipe:
         """Training batches for `fit`, of all epochs.
 
         Args:
-            dataset: whatever `keras_vit.data.load` takes, or a `keras_vit.data.Dataset`.
+            dataset: whatever `keras_vit.data.load` takes, a `keras_vit.data.Dataset`, or a tf.data.Dataset
+                of single uint8 images and integer labels, in the order that they shall come in.
             start: batches that are done, to go on from there.
             seed: of order and changes; the plan's by default.
 
         Returns:
             A tf.data.Dataset of (images, labels), as `keras_vit.data.batches` gives it.
         """
-        if not isinstance(dataset, Dataset):
-            dataset = load(dataset, "train")
         size = self.plan.loaded_batch
-        total = self.plan.epochs * self.plan.steps_per_epoch
-        return batches(
-            dataset,
-            self.preprocessing,
-            size,
-            augment=self.augmentation,
-            shuffle=True,
-            epochs=-(-total // steps_per_epoch(dataset, size)),
-            start=start,
-            seed=self.plan.settings.seed if seed is None else seed,
-        )
+        seed = self.plan.settings.seed if seed is None else seed
+        changes = {"augment": self.augmentation, "start": start, "seed": seed}
+        if _is_stream(dataset):
+            # What is left of the passes when all steps are done is not asked for.
+            passes = self.plan.epochs * -(-self.plan.steps_per_epoch // self._a_pass(size)) + 1
+            return augmented(
+                dataset, self.preprocessing, size, classes=self.classes, epochs=passes, **changes
+            )
+        dataset = dataset if isinstance(dataset, Dataset) else load(dataset, "train")
+        passes = -(-self.plan.epochs * self.plan.steps_per_epoch // steps_per_epoch(dataset, size))
+        return batches(dataset, self.preprocessing, size, shuffle=True, epochs=passes, **changes)
 
     def evaluation(self, dataset: Any) -> Any:
         """Batches for `validation_data`, with the checkpoint's own transform.
@@ -74,9 +76,15 @@ class Recipe:
         Args:
             dataset: as in `augment`; of a name with splits, its validation split.
         """
+        size = self.plan.loaded_batch
+        if _is_stream(dataset):
+            return augmented(dataset, self.preprocessing, size, drop_remainder=False)
         if not isinstance(dataset, Dataset):
             dataset = load(dataset, "validation")
-        return batches(dataset, self.preprocessing, self.plan.loaded_batch)
+        return batches(dataset, self.preprocessing, size)
+
+    def _a_pass(self, size: int) -> int:
+        return steps_per_epoch(self.plan.train_size, size)
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration, plain JSON data."""
@@ -122,6 +130,8 @@ def recipe(
         UsageError: for an unknown recipe or setting, with the nearest one, or a value that cannot be.
     """
     config = configuration(model)
+    if config and not config.arguments.get("num_classes", 1):
+        raise UsageError(f"{model.name} gives features, not classes: load it with num_classes=N")
     known = known_preprocessing(model.name, config.preprocessing if config else None, preprocessing)
     made = plan(
         name,
@@ -132,10 +142,16 @@ def recipe(
         steps=steps,
         **overrides,
     )
+    classes = class_count(model.name, [tuple(output.shape) for output in model.outputs])
     _prepare(model, made)
     callbacks = [AverageWeights()] if made.settings.average else []
     fit = {"epochs": made.epochs, "steps_per_epoch": made.steps_per_epoch, "callbacks": callbacks}
-    return Recipe(made, _compile(model, made), fit, known, _notes(model, made))
+    return Recipe(made, _compile(model, made), fit, known, classes, _notes(model, made))
+
+
+def _is_stream(dataset: Any) -> bool:
+    """Whether it is a tf.data.Dataset, without asking TensorFlow."""
+    return hasattr(dataset, "element_spec")
 
 
 def _prepare(model: keras.Model, made: Plan) -> None:

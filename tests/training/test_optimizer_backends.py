@@ -15,6 +15,12 @@ def test_here(case):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", optimizer_cases.LONG_CASES, ids=lambda case: case.__name__)
+def test_here_for_longer(case):
+    case(jit=False)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "mode"),
     [
@@ -32,5 +38,5 @@ def test_on_every_backend(backend, mode):
         capture_output=True,
         text=True,
     )
-    expected = [case.__name__ for case in optimizer_cases.CASES]
+    expected = [case.__name__ for case in (*optimizer_cases.CASES, *optimizer_cases.LONG_CASES)]
     assert done.stdout.split() == expected, done.stderr[-3000:]

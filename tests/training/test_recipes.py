@@ -183,8 +183,21 @@ def test_a_classifier_from_a_checkpoint_stays_as_it_is(tmp_path):
 
 def test_a_model_without_a_classifier_is_refused():
     features = keras_vit.load("vit_tiny_patch16_224", weights=None, **{**SMALL, "num_classes": 0})
-    with pytest.raises(UsageError, match="no classifier to train"):
-        keras_vit.recipe("linear-probe", features, train_size=9)
+    with pytest.raises(UsageError, match="gives features, not classes"):
+        keras_vit.recipe("finetune", features, train_size=9)
+
+
+def test_a_stream_of_the_users_own_is_trained_on(few):
+    import tensorflow as tf
+
+    model = small()
+    r = keras_vit.recipe("finetune", model, train_size=96, batch_size=32, steps=7, mixup=0.5)
+    stream = tf.data.Dataset.from_tensor_slices((np.stack(few.images), few.labels))
+    images, labels = next(iter(r.augment(stream)))
+    assert images.shape == (32, 32, 32, 3) and labels.shape == (32, 10)
+    steps = r.fit["epochs"] * r.fit["steps_per_epoch"]
+    assert len(list(r.augment(stream).take(steps))) == steps
+    assert sum(len(labels) for _, labels in r.evaluation(stream)) == 96
 
 
 def test_any_keras_model_will_do(few):
