@@ -1,7 +1,6 @@
 """Real images in: where they come from, the checkpoint's own transform, and batches for `fit`.
 
-The public names are resolved when they are first used; only
-`batches` needs TensorFlow.
+The public names are resolved when they are first used; only `batches` and `augmented` need TensorFlow.
 """
 
 from typing import TYPE_CHECKING
