@@ -12,7 +12,7 @@ from keras_vit.data.calls import Calls
 from keras_vit.data.changes import Changes
 from keras_vit.data.host import tensorflow
 from keras_vit.data.mixing import mix
-from keras_vit.data.pipeline import processors
+from keras_vit.data.pipeline import check_seed, processors
 from keras_vit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def augmented(
     """
     tf = tensorflow()
 
+    check_seed(seed)
     augment = augment or Augmentation()
     if batch_size < 1 or epochs < 1 or start < 0:
         raise UsageError(

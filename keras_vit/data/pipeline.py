@@ -79,6 +79,7 @@ def batches(
     """
     tf = tensorflow()
 
+    check_seed(seed)
     drop = shuffle if drop_remainder is None else drop_remainder
     maker = _Batches(
         dataset,
@@ -221,6 +222,12 @@ class _Batches:
         worker, count = self.shard
         # In turns: repeated images, side by side, go to different workers, as DeiT has it.
         return range(first + worker, first + size, count)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what NumPy takes for no seed."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed lies between 0 and 2**32; got {seed}")
 
 
 def _order(count: int, shuffle: bool, augment: Augmentation, seed: int, epoch: int) -> np.ndarray:

@@ -223,6 +223,7 @@ def test_a_batch_larger_than_the_data_is_the_data(digits):
     [
         (0, {}, "batch_size"),
         (16, {"epochs": 0}, "0 epochs"),
+        (16, {"seed": -1}, "seed lies between"),
         (16, {"epochs": 2, "start": 9}, "2 epochs of 4 steps cannot start at step 9"),
     ],
 )
