@@ -5,6 +5,7 @@ In this process, without the switch for deterministic operations: `test_killed_r
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,32 @@ def test_a_callback_may_end_the_run(tmp_path):
     report = _train(tmp_path / "run", callbacks=[Enough()], **LIGHT)
     assert [epoch.number for epoch in report.epochs] == [1]
     assert _train(tmp_path / "run", resume=True, **LIGHT) == report
+
+
+@pytest.mark.parametrize("place", ["save_trained", "page", "write_whole"])
+def test_a_run_that_ends_before_all_is_written_ends_the_next_time(
+    whole, tmp_path, monkeypatch, place
+):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    run = RunFolder(folder)
+    run.describe({**run.described(), "result": None})
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"keras_vit.training.session.{place}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            _train(folder, resume=True)
+    assert not run.finished
+    report = _train(folder, resume=True, progress=lambda epoch: pytest.fail("trained again"))
+    assert report.epochs == whole[1].epochs
+    assert (run.best.exists(), run.report.exists()) == (True, True)
+    for a, b in zip(
+        *(keras_vit.load(f / "model.keras").get_weights() for f in (folder, whole[0])), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path):
