@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CARRIED = ["export/onnx_writer.py", "zoo/vit.toml", "zoo/labels/imagenet1k.txt", "cli/__init__.py"]
+CARRIED = [
+    "export/onnx_writer.py",
+    "zoo/vit.toml",
+    "zoo/labels/imagenet1k.txt",
+    "zoo/recipes/deit.toml",
+    "cli/__init__.py",
+]
 
 
 @pytest.fixture(scope="module")

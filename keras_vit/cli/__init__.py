@@ -18,6 +18,7 @@ _MODULES = {
     "info": "info",
     "convert": "convert",
     "predict": "predict",
+    "recipes": "recipes",
     "train": "train",
     "evaluate": "evaluate",
     "fewshot": "fewshot",

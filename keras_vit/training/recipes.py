@@ -17,6 +17,7 @@ from keras_vit.training.freezing import add_lora, freeze_blocks, head_layers, tr
 from keras_vit.training.lamb import Lamb
 from keras_vit.training.losses import Accuracy, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from keras_vit.training.optimizers import grouped
+from keras_vit.training.plan_table import table
 from keras_vit.training.plans import Plan, plan
 from keras_vit.training.schedules import WarmupDecay
 
@@ -256,35 +257,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple) and len(set(value)) == 1:
         return str(value[0])
     return "none" if value is None else str(value)
-
-
-def table(made: Plan, notes: tuple[str, ...] = ()) -> str:
-    """A plan in lines: what differs from the plainest run, and what was worked out."""
-    settings = made.settings
-    rows = [
-        ("recipe", f"{made.recipe}: {made.title}"),
-        ("source", made.source),
-        *((choice, value) for choice, value in made.choices.items()),
-        ("data", f"{made.train_size:,} images, {settings.batch_size} a step"),
-        ("run", f"{made.epochs} epochs, {made.steps:,} steps, {made.warmup_steps:,} of warm-up"),
-        (
-            "learning rate",
-            f"{made.learning_rate:.3g}, {settings.schedule} to {settings.end_rate:g}",
-        ),
-    ]
-    plainest = type(settings)()
-    told = {"epochs", "steps", "batch_size", "learning_rate", "learning_rate_batch", "schedule"}
-    told |= {"learning_rate_scaling", "warmup_steps", "warmup_epochs", "end_rate"}
-    for name, value in vars(settings).items():
-        if name not in told and (value != getattr(plainest, name) or name == "optimizer"):
-            rows.append((name.replace("_", " "), str(value)))
-    augmentation = made.augmentation
-    changed = [
-        f"{name}={value}"
-        for name, value in augmentation.to_dict().items()
-        if value != type(augmentation)().to_dict()[name]
-    ]
-    rows.append(("augmentation", ", ".join(changed) or "none"))
-    rows += [("note", note) for note in notes]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)

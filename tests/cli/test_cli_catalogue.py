@@ -131,6 +131,7 @@ def test_help_has_every_command(cli):
         "info",
         "convert",
         "predict",
+        "recipes",
         "train",
         "evaluate",
         "fewshot",
@@ -139,6 +140,17 @@ def test_help_has_every_command(cli):
         "doctor",
     ]
     assert [name for name in commands if f"\n  {name} " not in text] == []
+
+
+def test_recipes_are_listed_and_worked_out(cli):
+    listed = [entry["name"] for entry in json.loads(cli("recipes", "--json").out)]
+    assert {"finetune", "scratch", "deit3", "bit-hyperrule"} <= set(listed)
+    asked = ["recipes", "mae-finetune", "--model", "vit_large_patch16_224", "--train-size", "51200"]
+    result = cli(*asked)
+    assert "50 epochs, 2,500 steps, 250 of warm-up" in result.out
+    assert "loaded with drop_path_rate=0.2, global_pool=avg" in result.out
+    assert json.loads(cli(*asked, "--json").out)["settings"]["layer_decay"] == 0.75
+    assert cli("recipes", "deit").code == 2
 
 
 def test_the_installed_command_is_the_same():
