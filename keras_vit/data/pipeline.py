@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 CACHE_BYTES = 2**30
+_ALIGNMENT = 64  # bytes, of TensorFlow's own arrays
 _CHUNKS = 4  # a thread: images differ in size, and the last one must not wait alone
 
 
@@ -195,7 +196,7 @@ class _Batches:
         epoch, index = divmod(step, self.steps)
         positions = self._positions(index)
         order = self._order(epoch)
-        images = np.empty((len(positions), *self.changes.shape), np.float32)
+        images = _aligned((len(positions), *self.changes.shape))
 
         def fill(rows: slice) -> None:
             chosen = positions[rows]
@@ -278,6 +279,14 @@ def _bytes(image: Any) -> int:
     if isinstance(image, np.ndarray):
         return image.nbytes
     return image.width * image.height * (4 if len(image.getbands()) == 3 else 1)
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An empty float32 array where TensorFlow takes it without a copy."""
+    size = 4 * int(np.prod(shape))
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % _ALIGNMENT
+    return room[first : first + size].view(np.float32).reshape(shape)
 
 
 def _label_type(mixes: bool) -> Any:
