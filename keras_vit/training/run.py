@@ -142,7 +142,7 @@ def _fit(
     epoch, inside = divmod(step, work.steps)
     if inside:
         # The metrics have variables only after a batch: one of validation changes nothing else.
-        fitted.test_on_batch(*next(iter(work.held_out)))
+        fitted.test_on_batch(*next(work.held_out.as_numpy_iterator()))
     recorder.begin(newest, inside)
     fitted.fit(
         work.stream(step),
@@ -217,12 +217,15 @@ class _Recorder(keras.callbacks.Callback):
         self.pending, self.inside = ({} if newest is None else newest.arrays), inside
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        # Not before `fit`, which sets the metrics to zero and may draw random numbers as it begins.
         self.clock = time.perf_counter()
-        if self.inside:
+        if self.inside:  # not before `fit`, which has just set them to zero
             restore(metrics_of(self.model), self.pending)
-        restore_random_state(self.pending)
-        self.pending, self.inside = {}, 0
+            self.inside = 0
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if self.pending:  # not before the stream is open: PyTorch's loaders draw a number for that
+            restore_random_state(self.pending)
+            self.pending = {}
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         history = self.history
