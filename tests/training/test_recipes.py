@@ -16,7 +16,7 @@ SMALL = {"image_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 2, "num_cla
 
 
 def small(**overrides):
-    return keras_vit.load("vit_tiny_patch16_224", weights=None, **SMALL, **overrides)
+    return keras_vit.load("vit_tiny_patch16_224", weights=None, **{**SMALL, **overrides})
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def few():
 
 
 def test_fits_evaluates_and_saves_the_averages(few, tmp_path):
-    model = small()
+    model = small(depth=1)
     r = keras_vit.recipe(
         "finetune",
         model,
@@ -137,7 +137,7 @@ def test_first_blocks_can_be_frozen():
 
 
 def test_the_backbone_thaws_after_the_epochs_that_it_is_frozen_for(few):
-    model = small()
+    model = small(depth=1)
     r = keras_vit.recipe(
         "finetune", model, train_size=96, batch_size=32, epochs=2, freeze_epochs=1, warmup_epochs=0
     )
