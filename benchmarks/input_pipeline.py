@@ -47,6 +47,7 @@ def table(options: argparse.Namespace, folder: Path) -> str:
         for name in names
     }
     try:
+        assert all(worker.ready for worker in workers.values())  # none still starts meanwhile
         samples = interleave({name: workers[name] for name in PEERS}, options.rounds, 1)
         wall, cpu = (summary(samples, "timm", clock) for clock in ("wall", "cpu"))
         whole = options.images // options.batch * options.batch
