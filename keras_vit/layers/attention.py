@@ -31,6 +31,8 @@ class Attention(keras.layers.Layer):
         inputs: `(batch, tokens, dim)`.
         return_attention_scores: whether the softmax's `(batch, num_heads, tokens, tokens)`, queries
             before keys, in float32, come as a second output.
+        scores_offset: None, or what is added to the softmax, shaped like it; the gradient by it, at zero,
+            is the one by the attention map.
 
     Output shape: that of the input.
     """
@@ -91,7 +93,11 @@ class Attention(keras.layers.Layer):
             norm.build((*input_shape[:-1], self.num_heads, self.head_dim))
 
     def call(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
         batch, tokens, dim = ops.shape(inputs)
         heads = (batch, tokens, self.num_heads, self.head_dim)
@@ -108,6 +114,7 @@ class Attention(keras.layers.Layer):
             self.attn_drop,
             training=training,
             with_scores=return_attention_scores,
+            offset=scores_offset,
         )
         mixed = self.proj(ops.reshape(mixed, (batch, tokens, dim)))
         mixed = dropped(self.proj_drop, mixed, training)
@@ -117,7 +124,11 @@ class Attention(keras.layers.Layer):
         return input_shape
 
     def compute_output_spec(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
         mixed = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
         if not return_attention_scores:
@@ -148,6 +159,7 @@ def attend(
     *,
     training: bool | None,
     with_scores: bool,
+    offset: Any = None,
 ) -> tuple[Any, Any]:
     """Scaled dot-product attention (arXiv:1706.03762), its softmax in float32.
 
@@ -156,18 +168,21 @@ def attend(
         scale: of the scores, before the softmax.
         dropout: of the attention weights.
         with_scores: whether the softmax is wanted.
+        offset: added to the softmax, if not None.
 
     Returns:
         The mixed values, shaped like the queries, and the softmax `(batch, heads, queries, keys)` before
         its dropout; None where it was not wanted and the backend did without.
     """
     fused = keras.backend.backend() == "torch" and not (training and dropout.rate)
-    if fused and not with_scores:
+    if fused and not with_scores and offset is None:
         # torch's kernel, which accumulates in float32. On the other backends this operation is slower
         # than the lines below (benchmarks/README.md, "Attention").
         return ops.dot_product_attention(query, key, value, scale=scale), None
     query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
     logits = ops.matmul(query * scale, ops.swapaxes(key, -2, -1))
     scores = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    if offset is not None:
+        scores = scores + ops.cast(offset, "float32")
     weights = dropped(dropout, ops.cast(scores, value.dtype), training)
     return ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3)), scores

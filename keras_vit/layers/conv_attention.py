@@ -37,6 +37,8 @@ class ConvAttention(keras.layers.Layer):
             `(batch, 1, dim)`.
         return_attention_scores: whether the softmax's `(batch, num_heads, queries, keys)`, in float32,
             come as a second output.
+        scores_offset: None, or what is added to the softmax, shaped like it; the gradient by it, at zero,
+            is the one by the attention map.
 
     Output shape: `(batch, tokens, dim)`: the class token, if any, before the pixels row by row.
     """
@@ -111,7 +113,11 @@ class ConvAttention(keras.layers.Layer):
             dense.build((grid[0], None, dim))
 
     def call(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
         grid, prefix = grid_and_prefix(inputs)
         query = self._heads(self.proj_q, self.conv_proj_q(grid, training=training), prefix)
@@ -125,6 +131,7 @@ class ConvAttention(keras.layers.Layer):
             self.attn_drop,
             training=training,
             with_scores=return_attention_scores,
+            offset=scores_offset,
         )
         tokens = ops.shape(mixed)[1]
         mixed = self.proj(ops.reshape(mixed, (-1, tokens, self.num_heads * self.head_dim)))
@@ -149,7 +156,11 @@ class ConvAttention(keras.layers.Layer):
         return (grid[0], self.num_heads, queries, keys)
 
     def compute_output_spec(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
         shapes = [x.shape for x in inputs] if isinstance(inputs, list | tuple) else inputs.shape
         mixed = keras.KerasTensor(self.compute_output_shape(shapes), dtype=self.compute_dtype)

@@ -29,7 +29,7 @@ class ConvTransformerBlock(keras.layers.Layer):
     Call arguments:
         inputs: a map `(batch, height, width, dim)`, or the pair of a map and a class token
             `(batch, 1, dim)`.
-        return_attention_scores: as in `ConvAttention`.
+        return_attention_scores, scores_offset: as in `ConvAttention`.
 
     Output shape: that of the input.
     """
@@ -103,13 +103,18 @@ class ConvTransformerBlock(keras.layers.Layer):
             part.build(tokens)
 
     def call(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
         tokens = join_tokens(*grid_and_prefix(inputs))
         mixed = self.attn(
             split_tokens(self.norm1(tokens), inputs),
             training=training,
             return_attention_scores=return_attention_scores,
+            scores_offset=scores_offset,
         )
         mixed, scores = mixed if return_attention_scores else (mixed, None)
         tokens = tokens + dropped(self.drop_path1, mixed, training)
@@ -123,7 +128,11 @@ class ConvTransformerBlock(keras.layers.Layer):
         return input_shape
 
     def compute_output_spec(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
         outputs = keras.tree.map_structure(
             lambda x: keras.KerasTensor(x.shape, dtype=self.compute_dtype), inputs

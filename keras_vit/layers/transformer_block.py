@@ -34,7 +34,7 @@ class TransformerBlock(keras.layers.Layer):
 
     Call arguments:
         inputs: `(batch, tokens, dim)`.
-        return_attention_scores: as in `Attention`.
+        return_attention_scores, scores_offset: as in `Attention`.
 
     Output shape: that of the input.
     """
@@ -113,11 +113,18 @@ class TransformerBlock(keras.layers.Layer):
             part.build(input_shape)
 
     def call(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
-        if return_attention_scores:
+        if return_attention_scores or scores_offset is not None:
             mixed, scores = self.attn(
-                self.norm1(inputs), training=training, return_attention_scores=True
+                self.norm1(inputs),
+                training=training,
+                return_attention_scores=True,
+                scores_offset=scores_offset,
             )
             mixed = mixed if self.ls1 is None else self.ls1(mixed)
         else:
@@ -145,7 +152,11 @@ class TransformerBlock(keras.layers.Layer):
         return input_shape
 
     def compute_output_spec(
-        self, inputs: Any, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        scores_offset: Any = None,
     ) -> Any:
         return self.attn.compute_output_spec(inputs, training, return_attention_scores)
 

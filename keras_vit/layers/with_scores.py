@@ -15,6 +15,10 @@ class WithScores(keras.layers.Layer):
     Args:
         block: an attention block, whose weights it shares.
 
+    Call arguments:
+        inputs: what the block takes.
+        scores_offset: as in the block's attention.
+
     Output: what the block gives, and its scores `(batch, num_heads, queries, keys)` in float32.
     """
 
@@ -26,10 +30,17 @@ class WithScores(keras.layers.Layer):
         if not self.block.built:
             self.block.build(input_shape)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self.block(inputs, training=training, return_attention_scores=True)
+    def call(self, inputs: Any, scores_offset: Any = None, training: bool | None = None) -> Any:
+        return self.block(
+            inputs,
+            training=training,
+            return_attention_scores=True,
+            scores_offset=scores_offset,
+        )
 
-    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+    def compute_output_spec(
+        self, inputs: Any, scores_offset: Any = None, training: bool | None = None
+    ) -> Any:
         return self.block.compute_output_spec(inputs, training, return_attention_scores=True)
 
     def get_config(self) -> dict[str, Any]:

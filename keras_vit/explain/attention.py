@@ -1,0 +1,67 @@
+"""What each head of each block looks at."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_vit.errors import UsageError
+from keras_vit.explain.places import Query
+from keras_vit.explain.tracing import Images, Trace, asked, trace
+
+
+def attention_maps(
+    model: keras.Model,
+    images: Images,
+    query: Query = "class",
+    at: Iterable[str] | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """How much a token attends to each patch, by block and head.
+
+    The softmax of the attention, one row of it: what the class token attends to in itself and in other
+    tokens before the patches is left out, so a map sums to at most 1. `keras_vit.attention_scores` gives
+    the whole softmax.
+
+    Args:
+        model: a model of `keras_vit.load` with attention: ViT, DeiT, DINOv2, hybrids, CvT.
+        images: float32 `(batch, height, width, channels)`, as the model takes them.
+        query: which token looks: `"class"`, `"distillation"`, `(row, column)` of a patch, or `"mean"`, the
+            mean of all patches. A CvT has a class token in its last stage alone, and fewer patches in
+            later stages.
+        at: names of blocks, such as `["blocks_0"]`; None is every block that has the query.
+
+    Returns:
+        For each block `(batch, heads, rows, columns)`, in 0..1. The grid is that of the keys: in a CvT with
+        strided keys, coarser than that of the queries.
+
+    Raises:
+        UsageError: for a model without attention (BiT), a block or a query that is not there, or images
+            that the model does not take.
+    """
+    symbols = trace(model, images)
+    wanted = asked(symbols, at)
+    there = [name for name in wanted if at is not None or _has(symbols, name, query)]
+    rows = {name: symbols.places[name].rows_of(query) for name in there or wanted}
+    symbols = trace(model, images, scores=list(rows))
+    return {
+        name: symbols.keys[name].on_grid(scores[:, :, rows[name]].mean(2))
+        for name, scores in symbols.run(symbols.scores, images).items()
+    }
+
+
+def _has(symbols: Trace, name: str, query: Query) -> bool:
+    try:
+        symbols.places[name].rows_of(query)
+    except UsageError:
+        return False
+    return True
+
+
+def per_image(symbols: Trace, images: Images) -> Iterable[dict[str, NDArray[Any]]]:
+    """The scores of one image after another, each `(heads, queries, keys)`: a batch's could be large."""
+    model = symbols.model(dict(symbols.scores))
+    for image in images:
+        scores = model.predict_on_batch(image[None])
+        yield {name: np.asarray(value[0], np.float32) for name, value in scores.items()}
