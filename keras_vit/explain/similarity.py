@@ -81,7 +81,7 @@ def linear_cka(x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> fl
     """
     if len(x) != len(y):
         raise UsageError(f"{len(x)} samples and {len(y)}: not the same")
-    return float((_normalized(_gram([x]), "x") * _normalized(_gram([y]), "y")).sum())
+    return float((_unit_gram([x], "x") * _unit_gram([y], "y")).sum())
 
 
 def _grams(
@@ -97,9 +97,7 @@ def _grams(
     if not names:
         raise UsageError(f"{model.name} has no blocks: name layers of it")
     features = _features(symbols, names, images)
-    return {
-        name: _normalized(_gram(features.pop(name)), f"{name} of {model.name}") for name in names
-    }
+    return {name: _unit_gram(features.pop(name), f"{name} of {model.name}") for name in names}
 
 
 def _features(
@@ -116,17 +114,16 @@ def _features(
     return found
 
 
-def _gram(batches: list[NDArray[np.floating[Any]]]) -> NDArray[np.float64]:
+def _unit_gram(batches: list[NDArray[np.floating[Any]]], what: str) -> NDArray[np.float64]:
+    """The Gram matrix of the centred samples, which is the centred Gram matrix, of norm 1."""
     samples = np.concatenate(batches).astype(np.float64)
-    samples -= samples.mean(0)
-    return samples @ samples.T
-
-
-def _normalized(gram: NDArray[np.float64], what: str) -> NDArray[np.float64]:
-    """Of norm 1. The centred features' Gram matrix is the centred Gram matrix."""
-    if len(gram) < 2:
+    if len(samples) < 2:
         raise UsageError("similarity needs 2 images at least")
+    size = np.square(samples).sum()
+    samples -= samples.mean(0)
+    gram = samples @ samples.T
     norm = np.linalg.norm(gram)
-    if not norm > 0:
+    # What rounding in float32 leaves of equal samples is about 1e-14 of their squares.
+    if norm <= 1e-12 * size:
         raise UsageError(f"{what} is the same for all images: no similarity to speak of")
     return gram / norm
