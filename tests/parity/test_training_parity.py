@@ -44,6 +44,7 @@ def reference(
     return folder, asked
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("backend", STEPS)
 def test_losses_follow_torch(
     run: Callable[..., str], reference: tuple[Path, dict], backend: str
