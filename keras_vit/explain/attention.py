@@ -45,10 +45,11 @@ def attention_maps(
     there = [name for name in wanted if at is not None or _has(symbols, name, query)]
     rows = {name: symbols.places[name].rows_of(query) for name in there or wanted}
     symbols = trace(model, images, scores=list(rows))
-    return {
-        name: symbols.keys[name].on_grid(scores[:, :, rows[name]].mean(2))
-        for name, scores in symbols.run(symbols.scores, images).items()
-    }
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in rows}
+    for each in per_image(symbols, images):
+        for name, scores in each.items():
+            found[name].append(scores[:, rows[name]].mean(1))
+    return {name: symbols.keys[name].on_grid(np.stack(maps)) for name, maps in found.items()}
 
 
 def _has(symbols: Trace, name: str, query: Query) -> bool:

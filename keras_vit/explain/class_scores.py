@@ -15,12 +15,12 @@ Classes = int | ArrayLike | None
 
 
 def class_gradients(
-    symbols: Trace, outputs: list[Any]
+    model: keras.Model, symbols: Trace, outputs: list[Any]
 ) -> Callable[[Images, Classes], tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
     """The gradient of one logit an image by every offset, at zero offsets.
 
     Args:
-        symbols: with offsets. outputs: symbolic tensors whose values are wanted, too.
+        model: what was traced. symbols: with offsets. outputs: symbolic tensors whose values are wanted, too.
 
     Returns:
         A function of images `(batch, height, width, channels)` and classes: an index for all, one an
@@ -30,16 +30,16 @@ def class_gradients(
     Raises:
         UsageError: if the model gives no logits.
     """
-    if len(symbols.output.shape) != 2:
-        raise UsageError(
-            f"{symbols.name} gives {symbols.output.shape}, not logits (batch, classes)"
-        )
+    config = getattr(model, "config", None)
+    features = config is not None and config.arguments.get("num_classes") == 0
+    if features or len(symbols.output.shape) != 2:
+        raise UsageError(f"{symbols.name} gives no logits: it was made without classes")
     number = symbols.output.shape[-1]
-    model = symbols.model([symbols.output, *outputs])
+    traced = symbols.model([symbols.output, *outputs])
 
     def picked_logits(offsets: list[Any], rest: list[Any]) -> tuple[Any, Any]:
         images, chosen = rest
-        logits, *others = model([images, *offsets], training=False)
+        logits, *others = traced([images, *offsets], training=False)
         # -1 is none chosen.
         index = keras.ops.where(chosen < 0, keras.ops.argmax(logits, -1), chosen)
         picked = keras.ops.one_hot(index, number, dtype=logits.dtype)

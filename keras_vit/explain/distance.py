@@ -1,6 +1,7 @@
 """How far heads look."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,7 +40,7 @@ def attention_distance(
     wanted = asked(symbols, at)
     symbols = trace(model, images, scores=wanted)
     distances = {name: _distances(symbols.places[name], symbols.keys[name]) for name in wanted}
-    total = dict.fromkeys(wanted, np.float64(0))
+    total: dict[str, Any] = dict.fromkeys(wanted, 0.0)
     for each in per_image(symbols, images):
         for name, scores in each.items():
             queries, keys = (len(p.prefix) for p in (symbols.places[name], symbols.keys[name]))

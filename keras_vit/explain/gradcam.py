@@ -42,7 +42,7 @@ def grad_cam(
     grid, _ = grid_and_prefix(symbols.outputs[name])
     symbols = trace(model, images, offsets={name: grid})
     grid, _ = grid_and_prefix(symbols.outputs[name])
-    (slopes,), (values,) = class_gradients(symbols, [grid])(images, classes)
+    (slopes,), (values,) = class_gradients(model, symbols, [grid])(images, classes)
     if slopes.ndim == 3:
         place = symbols.places[name]
         slopes, values = place.on_grid(slopes, 1), place.on_grid(values, 1)

@@ -88,9 +88,9 @@ def gradient_rollout(
     name, rows = _last_block(symbols, query)
     plain = trace(model, images, scores=True)
     symbols = trace(model, images, scores=True, offsets=plain.scores)
-    gradients = class_gradients(symbols, [*symbols.scores.values()])
+    gradients = class_gradients(model, symbols, [*symbols.scores.values()])
     number = symbols.output.shape[-1]
-    chosen = [None] * len(images)
+    chosen: list[int | None] = [None] * len(images)
     if classes is not None:
         chosen = [int(i) for i in checked_classes(classes, len(images), number)]
     joint = []

@@ -149,6 +149,12 @@ def test_prefix_tokens_are_left_out() -> None:
     np.testing.assert_allclose(found, scored[:, :, 1, 2:].reshape(2, HEADS, *GRID), atol=1e-6)
 
 
+@pytest.mark.parametrize("call", [explain.gradient_rollout, explain.grad_cam])
+def test_features_are_no_logits(call: Any) -> None:
+    with pytest.raises(UsageError, match="gives no logits: it was made without classes"):
+        call(small("vit", num_classes=0, depth=1), images())
+
+
 def test_any_size() -> None:
     model = small("vit", dynamic_image_size=True, depth=1)
     assert explain.attention_rollout(model, images(1, (32, 80))).shape == (1, 2, 5)
