@@ -1,9 +1,16 @@
-"""`KERAS_VIT_TURN=T`: of each test marked `in_turn(n)`, run every n-th parameter, from the T-th on."""
+"""`KERAS_VIT_TURN=T`: slow tests take turns, so that one run takes half the time and two runs see all.
+
+Every second file of slow tests runs, those of a `parity` test apart; of a test marked `in_turn(n)` every n-th
+parameter does.
+"""
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+HALVES = 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -11,12 +18,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if turn is None:
         return
     seen: Counter[str] = Counter()
+    files: dict[Path, int] = {}
     chosen, left_out = [], []
     for item in items:
-        marker = item.get_closest_marker("in_turn")
-        test = item.nodeid.partition("[")[0]
-        skipped = marker is not None and (seen[test] - int(turn)) % marker.args[0] != 0
-        seen[test] += 1
-        (left_out if skipped else chosen).append(item)
+        (chosen if _has_turn(item, int(turn), seen, files) else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = chosen
+
+
+def _has_turn(item: pytest.Item, turn: int, seen: Counter[str], files: dict[Path, int]) -> bool:
+    marker = item.get_closest_marker("in_turn")
+    if marker is not None:
+        test = item.nodeid.partition("[")[0]
+        seen[test] += 1
+        return (seen[test] - turn) % marker.args[0] == 0
+    if item.get_closest_marker("slow") and not item.get_closest_marker("parity"):
+        return (files.setdefault(item.path, len(files)) - turn) % HALVES == 0
+    return True

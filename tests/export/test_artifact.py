@@ -9,7 +9,7 @@ import pytest
 from keras_vit.errors import ExportError, UsageError
 from keras_vit.export import open_artifact
 
-FORMATS = ("savedmodel", "tflite", "onnx")
+FORMATS = (pytest.param("savedmodel", marks=pytest.mark.slow), "tflite", "onnx")
 
 
 @pytest.fixture(scope="module")

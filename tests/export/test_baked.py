@@ -27,7 +27,7 @@ from keras_vit.export.front import build_front
 from keras_vit.export.images import as_seen, source_images
 from keras_vit.export.sidecar import metadata
 
-FORMATS = ("onnx", "tflite", "savedmodel")
+FORMATS = ("onnx", "tflite", pytest.param("savedmodel", marks=pytest.mark.slow))
 SIZE = (57, 41)
 VALUES = Preprocessing((32, 32), crop_pct=0.9)
 OUTPUTS = ["logits", "top3"]

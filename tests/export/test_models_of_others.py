@@ -31,6 +31,7 @@ def plain_model(*layers: keras.layers.Layer) -> keras.Model:
     return keras.Model(images, x)
 
 
+@pytest.mark.slow
 def test_plain_model_with_a_layer_in_front_and_any_batch(tmp_path: Path) -> None:
     model = plain_model()
     front = keras.layers.Rescaling(1 / 127.5, offset=-1)

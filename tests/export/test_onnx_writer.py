@@ -459,6 +459,7 @@ def on_another_backend(backend: str, family: str, folder: Path) -> None:
     assert found <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_on_another_backend(tmp_path: Path, backend: str) -> None:
     on_another_backend(backend, "vit", tmp_path)

@@ -121,6 +121,7 @@ def test_static_int8(model: Any, tmp_path: Path, format: str) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.json"}
 
 
+@SLOW
 def test_static_int8_with_channels_first(model: Any, tmp_path: Path) -> None:
     report = export_model(
         model,

@@ -63,7 +63,13 @@ def test_saved_model_gives_the_same_logits(model: VisionModel, saved: Path) -> N
 
 @pytest.mark.parametrize(
     "imports",
-    ["import keras_vit, keras", "import keras, keras_vit", "import keras_vit.layers, keras"],
+    [
+        "import keras, keras_vit",
+        *(
+            pytest.param(f"import {name}, keras", marks=pytest.mark.slow)
+            for name in ("keras_vit", "keras_vit.layers")
+        ),
+    ],
 )
 def test_reloads_in_a_process_that_has_only_imported_keras_vit(saved: Path, imports: str) -> None:
     code = f"{imports}; print(keras.saving.load_model({str(saved)!r}).config.name)"

@@ -77,6 +77,7 @@ def test_another_model_differs(model, untrained):
     assert report.against.relative_difference > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_size", ["any", (8, 8)])
 def test_file_with_its_resize_inside_is_as_good(trained, model, tmp_path, input_size):
     path = tmp_path / "baked"

@@ -91,6 +91,7 @@ def script_importable(monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_writes_goes_on_to_the_same_bits(tmp_path):
     whole, part, digests = tmp_path / "whole", tmp_path / "part", tmp_path / "digests.json"
     # The third flush is of the first checkpoint of an epoch's middle, or soon after.
