@@ -19,6 +19,7 @@ from keras_vit.errors import UnknownModelError, UsageError
 NAMES = keras_vit.list_models()
 IN_TIMM = keras_vit.list_models(family=("vit", "deit", "deit3", "bit", "hybrid"))
 ZOO = Path(zoo.__file__).parent
+OURS_ALONE = ("representation_size", "drop_path_rate", "drop_path_schedule", "weight_init")
 
 each_name = pytest.mark.parametrize("name", NAMES)
 each_name_of_timm = pytest.mark.parametrize("name", IN_TIMM)
@@ -464,9 +465,9 @@ def test_checkpoint_is_timms(timm, name):
 @pytest.mark.parity
 @each_name_of_timm
 def test_architecture_is_timms(timm, name):
-    """All arguments but two that timm has no sign of in a model, and the name of the initialisation."""
+    """All arguments but those that timm has no sign of in a model."""
     ours = keras_vit.info(name).arguments_for("timm")
-    for ours_alone in ("representation_size", "drop_path_rate", "weight_init"):
+    for ours_alone in OURS_ALONE:
         ours.pop(ours_alone, None)
     assert json.loads(json.dumps(ours)) == timm[name]["arguments"]
 

@@ -21,6 +21,7 @@ def test_here_for_longer(case):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize(
     ("backend", "mode"),
     [
