@@ -1,7 +1,6 @@
-"""`KERAS_VIT_TURN=T`: slow tests take turns, so that one run takes half the time and two runs see all.
+"""`KERAS_VIT_TURN=T`: slow and parity tests take turns, so that a run takes half the time and two see all.
 
-Every second file of slow tests runs, those of a `parity` test apart; of a test marked `in_turn(n)` every n-th
-parameter does.
+Of the files with such tests every second one runs; of a test marked `in_turn(n)` every n-th parameter does.
 """
 
 import os
@@ -32,6 +31,6 @@ def _has_turn(item: pytest.Item, turn: int, seen: Counter[str], files: dict[Path
         test = item.nodeid.partition("[")[0]
         seen[test] += 1
         return (seen[test] - turn) % marker.args[0] == 0
-    if item.get_closest_marker("slow") and not item.get_closest_marker("parity"):
+    if item.get_closest_marker("slow") or item.get_closest_marker("parity"):
         return (files.setdefault(item.path, len(files)) - turn) % HALVES == 0
     return True
