@@ -12,7 +12,8 @@ from keras_vit.data.calls import Calls
 from keras_vit.data.changes import Changes
 from keras_vit.data.host import tensorflow
 from keras_vit.data.mixing import mix
-from keras_vit.data.pipeline import check_seed, processors
+from keras_vit.data.pipeline import check_seed
+from keras_vit.data.threads import processors
 from keras_vit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ no dependence on threads. So a run can be repeated, continued from its middle (`
 workers (`shard`).
 """
 
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from keras_vit.data.changes import Changes
 from keras_vit.data.host import tensorflow
 from keras_vit.data.mixing import mix
 from keras_vit.data.sources import Dataset
+from keras_vit.data.threads import processors
 from keras_vit.errors import KerasVitError, UsageError
 
 if TYPE_CHECKING:
@@ -291,11 +291,3 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 def _label_type(mixes: bool) -> Any:
     return np.float32 if mixes else np.int64
-
-
-def processors() -> int:
-    """How many this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1

@@ -14,7 +14,6 @@ import struct
 import tempfile
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -22,6 +21,7 @@ from typing import overload
 import numpy as np
 
 from keras_vit.data import examples
+from keras_vit.data.threads import decoders
 from keras_vit.data.transforms import EncodedImage
 from keras_vit.errors import KerasVitError
 
@@ -110,7 +110,7 @@ def indexed(files: Sequence[Path], layouts: Sequence[Keys]) -> tuple[list[Index]
         KerasVitError: a file that cannot be read, is cut short, or holds other records.
     """
     keys = _layout(files[0], layouts)
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    with decoders() as pool:
         return list(pool.map(lambda path: _index(path, keys), files)), keys
 
 

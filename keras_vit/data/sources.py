@@ -3,10 +3,8 @@
 Image files and records are listed here, and decoded by whoever uses them.
 """
 
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +16,7 @@ from keras_vit.data.csv_source import csv_parts
 from keras_vit.data.dataset import Dataset, joined
 from keras_vit.data.tfds_source import is_tfds, tfds_parts
 from keras_vit.data.tfrecord_source import is_tfrecord, tfrecord_parts
+from keras_vit.data.threads import decoders
 from keras_vit.data.transforms import EncodedImage, open_image
 from keras_vit.errors import KerasVitError, UsageError, require
 
@@ -300,7 +299,7 @@ def _without_corrupt(dataset: Dataset) -> Dataset:
     images = dataset.images
     if isinstance(images, np.ndarray):
         return dataset
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    with decoders() as pool:
         damaged = list(pool.map(lambda i: _damaged(images[i]), range(len(images))))
     bad = np.array([name is not None for name in damaged], bool)
     if bad.all():

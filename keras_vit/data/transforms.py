@@ -7,9 +7,7 @@ so. Turn such pictures upright first: `PIL.ImageOps.exif_transpose`.
 """
 
 import io
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from keras_vit.config import Preprocessing
+from keras_vit.data.threads import decoders
 from keras_vit.errors import KerasVitError, UsageError
 
 
@@ -70,8 +69,7 @@ def eval_batch(
     """`eval_image` of every image, on all cores; uint8 (N, h, w, C)."""
     height, width = preprocessing.image_size
     batch = np.empty((len(images), height, width, len(preprocessing.mean)), np.uint8)
-    # Pillow lets go of the interpreter lock while it decodes and resizes: threads are enough.
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    with decoders() as pool:
         # Taken by the threads, one by one: records are read when they are.
         made = pool.map(lambda i: eval_image(images[i], preprocessing), range(len(images)))
         for i, image in enumerate(made):

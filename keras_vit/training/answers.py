@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from keras_vit.training.scoring import probabilities
+
 _LOSSY_FROM = 64  # pixels a side: larger images are embedded as JPEG
 
 
@@ -84,12 +86,6 @@ def chosen(logits: np.ndarray, targets: np.ndarray, count: int) -> tuple[np.ndar
     wrong = np.flatnonzero(logits.argmax(axis=1) != targets)
     order = np.argsort(-probabilities(logits)[wrong].max(axis=1), kind="stable")
     return right[spread], wrong[order[:count]]
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax in float64, (N, classes)."""
-    exact = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exact / exact.sum(axis=1, keepdims=True)
 
 
 def counted(answers: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 from keras_vit.config import Preprocessing
 from keras_vit.data.dataset import Dataset
 from keras_vit.data.transforms import eval_batch
-from keras_vit.training.answers import Answers, Sample, chosen, counted, probabilities
+from keras_vit.training.answers import Answers, Sample, chosen, counted
 from keras_vit.training.report_page import Page, report_page
 from keras_vit.training.run import History, Work
-from keras_vit.training.scoring import measures
+from keras_vit.training.scoring import measures, probabilities
 
 _SAMPLES = 16  # of right, and of wrong answers
 

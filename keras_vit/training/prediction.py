@@ -10,6 +10,7 @@ from keras_vit.data.sources import image_files
 from keras_vit.data.transforms import ImageLike
 from keras_vit.errors import UsageError
 from keras_vit.training.classifiers import ModelLike, classifier
+from keras_vit.training.scoring import probabilities
 
 
 def predict(
@@ -44,9 +45,9 @@ def predict(
     classifying = classifier(model, preprocessing)
     labels = classifying.labels or tuple(map(str, range(classifying.classes)))
     return [
-        _best(row, labels, top)
+        _best(*rows, labels, top)
         for batch in classifying.logits(found, batch_size)
-        for row in batch.astype(np.float64)
+        for rows in zip(batch, probabilities(batch), strict=True)
     ]
 
 
@@ -62,7 +63,8 @@ def _images(images: str | Path | np.ndarray | Sequence[ImageLike]) -> Sequence[I
     ]
 
 
-def _best(logits: np.ndarray, labels: Sequence[str], top: int) -> list[tuple[str, float]]:
-    weights = np.exp(logits - logits.max())
+def _best(
+    logits: np.ndarray, shares: np.ndarray, labels: Sequence[str], top: int
+) -> list[tuple[str, float]]:
     order = np.argsort(-logits, kind="stable")[:top]
-    return [(labels[i], float(weights[i] / weights.sum())) for i in order]
+    return [(labels[i], float(shares[i])) for i in order]

@@ -87,3 +87,9 @@ def ranks_and_losses(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarra
     earlier = np.arange(logits.shape[1]) < targets[:, None]
     ranks = ((exact > chosen) | ((exact == chosen) & earlier)).sum(axis=1)
     return ranks, np.log(np.exp(exact).sum(axis=1)) - chosen[:, 0]
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax in float64, (N, classes)."""
+    exact = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exact / exact.sum(axis=1, keepdims=True)

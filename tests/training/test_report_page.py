@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from keras_vit.training.answers import Answers, Sample, chosen, counted, probabilities
+from keras_vit.training.answers import Answers, Sample, chosen, counted
 from keras_vit.training.charts import Series, count_matrix, line_chart, ticks
 from keras_vit.training.report_page import Page, report_page
+from keras_vit.training.scoring import probabilities
 
 EPOCHS = [
     {"epoch": i, "step": 4 * i, "loss": 1 / i, "val_loss": 2 / i, "val_accuracy": 1 - 1 / (1 + i)}
