@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_vit import layers
-from keras_vit.export.onnx_activations import scalar
+from keras_vit.export.onnx_activations import scalar, softmax
 from keras_vit.export.onnx_graph import Graph, NoRule, Rule, Value, as_array
 from keras_vit.export.onnx_parts import (
     channelwise,
@@ -169,6 +169,40 @@ def attention(
     return (mixed, scores) if return_attention_scores else mixed
 
 
+def attention_pool(
+    graph: Graph, layer: Any, x: Value, return_attention_scores: bool = False
+) -> Any:
+    """The queries are the weights' alone, and so constant: two products a token, the rest of one vector."""
+    x = graph.channels_last(x)
+    if prefix := layer.num_prefix_tokens:
+        x = rows(
+            graph, x, prefix, None, (x.shape[0], x.shape[1] and x.shape[1] - prefix, x.channels)
+        )
+    batch, tokens, dim = x.shape
+    heads, size = layer.num_heads, layer.head_dim
+    query = graph.weight(layer, "query", (1, heads, 1, size), partial(_query, layer))
+    kv = reshape(graph, graph.layer(layer.kv, x), (batch, tokens, 2 * heads, size))
+    parts, shape = np.full(2, heads, np.int64), (batch, heads, tokens, size)
+    key, value = graph.split_node(
+        "Split", transpose(graph, kv, (0, 2, 1, 3)), parts, shapes=[shape] * 2, axis=1
+    )
+    logits = graph.node(
+        "MatMul", query, transpose(graph, key, (0, 1, 3, 2)), shape=(batch, heads, 1, tokens)
+    )
+    scores = softmax(graph, logits)
+    mixed = graph.node("MatMul", scores, value, shape=(batch, heads, 1, size))
+    pooled = graph.layer(layer.proj, reshape(graph, mixed, (batch, dim)))
+    hidden = graph.layer(layer.mlp, graph.layer(layer.norm, pooled))
+    pooled = graph.node("Add", pooled, hidden)
+    return (pooled, scores) if return_attention_scores else pooled
+
+
+def _query(layer: Any) -> np.ndarray:
+    """The scaled query of each head, (1, heads, 1, size)."""
+    query = as_array(layer.latent)[0] @ as_array(layer.q.kernel) + as_array(layer.q.bias)
+    return (query * layer.head_dim**-0.5).reshape(1, layer.num_heads, 1, layer.head_dim)
+
+
 def _first_third(dim: int, factor: float) -> Callable[[], np.ndarray]:
     """`factor` for the queries, 1 for keys and values."""
     return lambda: np.repeat(np.array([factor, 1, 1], np.float32), dim)
@@ -225,6 +259,7 @@ RULES: dict[type, Rule] = {
     layers.TokenEmbedding: token_embedding,
     layers.TransformerBlock: transformer_block,
     layers.Attention: attention,
+    layers.AttentionPool: attention_pool,
     layers.MLP: mlp,
     layers.LayerScale: layer_scale,
     layers.WithScores: with_scores,

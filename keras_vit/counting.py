@@ -14,6 +14,7 @@ import keras
 from keras_vit.errors import UsageError
 from keras_vit.layers import (
     Attention,
+    AttentionPool,
     Bottleneck,
     ConvEmbedding,
     ConvTransformerBlock,
@@ -85,6 +86,14 @@ def _macs_of_tokens(layer: TokenEmbedding) -> int:
 def _macs_of_attention(layer: Attention | TransformerBlock) -> int:
     dense = _macs.dispatch(keras.layers.Layer)(layer)
     return dense + 2 * _positions(layer) ** 2 * layer.output.shape[-1]
+
+
+@_macs.register(AttentionPool)
+def _macs_of_attention_pool(layer: AttentionPool) -> int:
+    """Keys and values of every token, all else of the one query."""
+    tokens = _pixels(layer, layer.input.shape) - layer.num_prefix_tokens
+    width = layer.output.shape[-1]
+    return _kernels(layer.q, layer.proj, layer.mlp) + tokens * (_kernels(layer.kv) + 2 * width)
 
 
 @_macs.register(ResNetStem)

@@ -2,6 +2,7 @@
 
 from keras_vit.layers.activations import ACTIVATIONS, activation, gelu, gelu_tanh, quick_gelu
 from keras_vit.layers.attention import Attention
+from keras_vit.layers.attention_pool import AttentionPool
 from keras_vit.layers.bottleneck import Bottleneck
 from keras_vit.layers.conv_attention import ConvAttention
 from keras_vit.layers.conv_block import ConvTransformerBlock
@@ -29,6 +30,7 @@ __all__ = [
     "PROJECTIONS",
     "SCHEMES",
     "Attention",
+    "AttentionPool",
     "Bottleneck",
     "ConvAttention",
     "ConvEmbedding",

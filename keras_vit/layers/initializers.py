@@ -37,10 +37,15 @@ def _glorot_columns(parts: int) -> Callable[[tuple[int, ...]], keras.initializer
     """Glorot uniform of each of `parts` matrices that lie side by side in one kernel."""
 
     def build(shape: tuple[int, ...]) -> keras.initializers.Initializer:
-        limit = (6 / (shape[0] + shape[1] / parts)) ** 0.5
+        limit = (6 / (shape[-2] + shape[-1] / parts)) ** 0.5
         return keras.initializers.RandomUniform(-limit, limit)
 
     return build
+
+
+def _by_width(shape: tuple[int, ...]) -> keras.initializers.Initializer:
+    """Normal with a standard deviation of 1 / sqrt(width)."""
+    return keras.initializers.RandomNormal(stddev=shape[-1] ** -0.5)
 
 
 def _torch_conv(shape: tuple[int, ...]) -> keras.initializers.Initializer:
@@ -76,11 +81,13 @@ _SCHEMES: dict[str, dict[str, Callable[[tuple[int, ...]], keras.initializers.Ini
     "timm": {
         "kernel": _normal(0.02),
         "qkv": _normal(0.02),
+        "kv": _normal(0.02),
         "mlp_bias": _zeros,
         "patch": _torch_conv,
         "pos_embed": _normal(0.02),
         "token": _normal(1e-6),
         "dist_token": _normal(0.02),
+        "latent": _by_width,
         "head": _normal(0.02),
         "conv": _he_fan_out,
         "last_norm": _ones,
@@ -88,11 +95,13 @@ _SCHEMES: dict[str, dict[str, Callable[[tuple[int, ...]], keras.initializers.Ini
     "jax": {
         "kernel": _glorot_columns(1),
         "qkv": _glorot_columns(3),
+        "kv": _glorot_columns(2),
         "mlp_bias": _normal(1e-6),
         "patch": _lecun_normal,
         "pos_embed": _normal(0.02),
         "token": _zeros,
         "dist_token": _zeros,
+        "latent": _glorot_columns(1),  # big_vision models/vit.py, MAPHead
         "head": _zeros,
         "conv": _lecun_normal,
         "last_norm": _zeros,
@@ -120,9 +129,9 @@ class WeightInit(keras.initializers.Initializer):
 
     Args:
         scheme: `"timm"`, `"jax"`, of CvT `"cvt"`, or of BiT `"timm_resnetv2"` or `"bit"`.
-        role: what the weight is: `"kernel"`, `"qkv"`, `"mlp_bias"`, `"patch"`, `"pos_embed"`, `"token"`,
-            `"dist_token"`, `"head"`, `"depthwise"`, `"conv"` (a standardised kernel) or `"last_norm"` (the
-            scale that ends a residual branch).
+        role: what the weight is: `"kernel"`, `"qkv"`, `"kv"`, `"mlp_bias"`, `"patch"`, `"pos_embed"`,
+            `"token"`, `"dist_token"`, `"latent"` (a pooling's query), `"head"`, `"depthwise"`, `"conv"` (a
+            standardised kernel) or `"last_norm"` (the scale that ends a residual branch).
     """
 
     def __init__(self, scheme: str, role: str) -> None:

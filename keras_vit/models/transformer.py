@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from keras_vit.layers import (
+    AttentionPool,
     LayerNormalization,
     TokenEmbedding,
     TokenPool,
@@ -40,6 +41,7 @@ def transformer(
     pos_resize: str,
     weight_init: str,
     position_embedding: bool = True,
+    pool_include_prefix: bool = False,
     drop_rate: float = 0.0,
     pos_drop_rate: float = 0.0,
     proj_drop_rate: float = 0.0,
@@ -61,7 +63,8 @@ def transformer(
         class_token, dist_token, reg_tokens, no_embed_class, position_embedding: as in `TokenEmbedding`.
         pre_norm: LayerNorm before the blocks.
         final_norm: LayerNorm after the blocks, or with fc_norm after the pooling.
-        global_pool: `"token"`, `"avg"`, `"max"`, `"avgmax"`, or `""` for all tokens.
+        global_pool: `"token"`, `"avg"`, `"max"`, `"avgmax"`, `"map"` for `AttentionPool`, or `""` for all
+            tokens. pool_include_prefix: whether prefix tokens are among those pooled.
         representation_size: width of the pre-training head's dense + tanh, or None for no such layer.
         act, norm_eps: activation and LayerNorm epsilon.
         pos_resize: how positions are resized at run time.
@@ -119,8 +122,19 @@ def transformer(
         x = LayerNormalization(**norm, name="norm")(x)
 
     def head(x: keras.KerasTensor, suffix: str = "", index: int = 0) -> keras.KerasTensor:
-        if global_pool:
-            prefix = embedding.num_prefix_tokens
+        prefix = 0 if pool_include_prefix else embedding.num_prefix_tokens
+        if global_pool == "map":
+            x = AttentionPool(
+                num_heads,
+                mlp_ratio=mlp_ratio,
+                act=act,
+                norm_eps=norm_eps,
+                num_prefix_tokens=prefix,
+                weight_init=weight_init,
+                dtype=dtype,
+                name="attn_pool",
+            )(x)
+        elif global_pool:
             x = TokenPool(global_pool, prefix, index, dtype=dtype, name=f"pool{suffix}")(x)
         if final_norm and fc_norm:
             x = LayerNormalization(**norm, name="fc_norm")(x)

@@ -10,6 +10,12 @@ the hub's files keep the names of version 4, those of version 5 are read too.
 from keras_vit.weights.huggingface import SETTINGS, deit_config, vit_config
 from keras_vit.weights.name_map import Layout, Row
 
+
+def _dense(ours: str, theirs: str) -> tuple[Row, Row]:
+    kernel = Row(f"{ours}/kernel", f"{theirs}.weight", "linear")
+    return kernel, Row(f"{ours}/bias", f"{theirs}.bias")
+
+
 TIMM = Layout(
     rows=(
         Row("embedding/cls_token", "cls_token"),
@@ -42,6 +48,14 @@ TIMM = Layout(
         Row("norm/beta", "norm.bias"),
         Row("fc_norm/gamma", "fc_norm.weight"),
         Row("fc_norm/beta", "fc_norm.bias"),
+        Row("attn_pool/latent", "attn_pool.latent"),
+        *(
+            row
+            for name in ("q", "kv", "proj", "mlp/fc1", "mlp/fc2")
+            for row in _dense(f"attn_pool/{name}", f"attn_pool.{name.replace('/', '.')}")
+        ),
+        Row("attn_pool/norm/gamma", "attn_pool.norm.weight"),
+        Row("attn_pool/norm/beta", "attn_pool.norm.bias"),
         Row("pre_logits/kernel", "pre_logits.fc.weight", "linear"),
         Row("pre_logits/bias", "pre_logits.fc.bias"),
         Row("head/kernel", "head.weight", "linear"),
@@ -156,11 +170,6 @@ def _huggingface(prefix: str) -> tuple[Row, ...]:
         Row("blocks_{}/attn/qkv/bias", tuple(f"{name}.bias" for name in qkv)),
     ]
     return tuple(rows)
-
-
-def _dense(ours: str, theirs: str) -> tuple[Row, Row]:
-    kernel = Row(f"{ours}/kernel", f"{theirs}.weight", "linear")
-    return kernel, Row(f"{ours}/bias", f"{theirs}.bias")
 
 
 _REQUIRED = {"class_token": True, "global_pool": "token", "no_embed_class": False}
