@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_vit.export.onnx_graph import Graph, NoRule, Value
-from keras_vit.layers.activations import gelu, gelu_tanh, quick_gelu
+from keras_vit.layers.activations import gelu, gelu_tanh, quick_gelu, silu
 
 
 def activate(graph: Graph, function: Any, x: Value) -> Value:
@@ -83,6 +83,7 @@ ACTIVATIONS: dict[Any, Callable[[Graph, Value], Value]] = {
     gelu: exact_gelu,
     gelu_tanh: tanh_gelu,
     quick_gelu: _quick_gelu,
+    silu: _silu,
     _keras.linear: _linear,
     _keras.gelu: exact_gelu,
     _keras.relu: operator("Relu"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_vit import layers
-from keras_vit.export.onnx_activations import scalar, softmax
+from keras_vit.export.onnx_activations import activate, scalar, softmax
 from keras_vit.export.onnx_graph import Graph, NoRule, Rule, Value, as_array
 from keras_vit.export.onnx_parts import (
     channelwise,
@@ -128,6 +128,22 @@ def mlp(
 ) -> Value:
     """Two products; `factors` multiply what they give."""
     return graph.layer(layer.fc2, graph.layer(layer.fc1, x), factors=factors)
+
+
+def gated_mlp(
+    graph: Graph, layer: Any, x: Value, factors: Callable[[], np.ndarray] | None = None
+) -> Value:
+    """The product of gate and value between two products; `factors` multiply what they give."""
+    parts = [graph.layer(dense, x) for dense in layer.first]
+    if layer.packed:
+        shape = (*parts[0].shape[:-1], layer.hidden_dim)
+        halves = np.full(2, layer.hidden_dim, np.int64)
+        parts = list(graph.split_node("Split", parts[0], halves, shapes=[shape] * 2, axis=-1))
+    gate, value = parts
+    hidden = graph.node("Mul", activate(graph, layer.activation, gate), value)
+    if layer.norm is not None:
+        hidden = graph.layer(layer.norm, hidden)
+    return graph.layer(layer.fc2, hidden, factors=factors)
 
 
 def attention(
@@ -261,6 +277,7 @@ RULES: dict[type, Rule] = {
     layers.Attention: attention,
     layers.AttentionPool: attention_pool,
     layers.MLP: mlp,
+    layers.GatedMLP: gated_mlp,
     layers.LayerScale: layer_scale,
     layers.WithScores: with_scores,
     layers.TokenPool: token_pool,

@@ -1,6 +1,6 @@
 """Keras layers of Vision Transformers, one idea a file; importing them registers them with Keras."""
 
-from keras_vit.layers.activations import ACTIVATIONS, activation, gelu, gelu_tanh, quick_gelu
+from keras_vit.layers.activations import ACTIVATIONS, activation, gelu, gelu_tanh, quick_gelu, silu
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.attention_pool import AttentionPool
 from keras_vit.layers.bottleneck import Bottleneck
@@ -9,6 +9,7 @@ from keras_vit.layers.conv_block import ConvTransformerBlock
 from keras_vit.layers.conv_embedding import ConvEmbedding
 from keras_vit.layers.conv_projection import PROJECTIONS, ConvProjection
 from keras_vit.layers.drop_path import drop_path
+from keras_vit.layers.gated_mlp import GatedMLP
 from keras_vit.layers.group_norm import GroupNorm
 from keras_vit.layers.initializers import SCHEMES, WeightInit, skip_initialization
 from keras_vit.layers.layer_norm import LayerNormalization
@@ -36,6 +37,7 @@ __all__ = [
     "ConvEmbedding",
     "ConvProjection",
     "ConvTransformerBlock",
+    "GatedMLP",
     "GroupNorm",
     "LayerNormalization",
     "LayerScale",
@@ -54,5 +56,6 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "quick_gelu",
+    "silu",
     "skip_initialization",
 ]

@@ -1,4 +1,4 @@
-"""The three GELUs that Vision Transformers were trained with, by catalogue name."""
+"""The activations that Vision Transformers were trained with, by catalogue name: three GELUs, and SiLU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +29,12 @@ def quick_gelu(x: Any) -> Any:
     return keras.ops.cast(wide * keras.ops.sigmoid(1.702 * wide), x.dtype)
 
 
+@keras.saving.register_keras_serializable("keras_vit")
+def silu(x: Any) -> Any:
+    """`x sigmoid(x)` (arXiv:1702.03118): the gate of SwiGLU in EVA-02, DINOv2 and DINOv3."""
+    return keras.ops.cast(keras.ops.silu(_wide(x)), x.dtype)
+
+
 def _wide(x: Any) -> Any:
     """`x` in at least float32, but for torch, whose kernels widen inside.
 
@@ -44,6 +50,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
+    "silu": silu,
 }
 
 

@@ -55,6 +55,8 @@ MAPS: dict[str, Callable[[], Any]] = {
     "dropout": lambda: layers.Dropout(0.5),
     "dropout in training mode": lambda: lambda x: layers.Dropout(0.5)(x, training=True),
     "augmentation": lambda: layers.RandomFlip(),
+    "gated mlp": lambda: keras_vit.layers.GatedMLP(5),
+    "gated mlp, separate": lambda: keras_vit.layers.GatedMLP(5, "gelu", False, norm_eps=1e-6),
     "two layers": lambda: keras.Sequential([layers.Conv2D(4, 1), layers.ReLU()]),
 }
 

@@ -11,6 +11,11 @@ LAYERS = {
     "attention": (lambda **kw: layers.Attention(3, **kw), TOKENS),
     "attention-qk-norm": (lambda **kw: layers.Attention(3, qk_norm=True, **kw), TOKENS),
     "mlp": (lambda **kw: layers.MLP(24, **kw), TOKENS),
+    "gated-mlp": (lambda **kw: layers.GatedMLP(10, **kw), TOKENS),
+    "gated-mlp-separate": (
+        lambda **kw: layers.GatedMLP(10, "gelu", packed=False, norm_eps=1e-6, **kw),
+        TOKENS,
+    ),
     "block": (lambda **kw: layers.TransformerBlock(3, **kw), TOKENS),
     "block-layer-scale": (
         lambda **kw: layers.TransformerBlock(3, init_values=0.1, drop_path_rate=0.1, **kw),
