@@ -16,6 +16,10 @@ class UnknownModelError(UsageError):
     """A name that the catalogue does not have."""
 
 
+class NoPictureError(UsageError):
+    """A picture that a model or a file cannot give, whatever the arguments."""
+
+
 class CheckpointError(KerasVitError, ValueError):
     """A checkpoint file that is damaged, hostile or does not fit the model."""
 

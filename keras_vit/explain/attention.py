@@ -1,7 +1,7 @@
 """What each head of each block looks at."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from keras_vit.errors import UsageError
 from keras_vit.explain.places import Query
-from keras_vit.explain.tracing import Images, Trace, asked, trace
+from keras_vit.explain.sources import scores, traced
+from keras_vit.explain.tracing import Images, Trace, asked
+
+if TYPE_CHECKING:
+    from keras_vit.export import Artifact
 
 
 def attention_maps(
-    model: keras.Model,
+    model: "keras.Model | Artifact",
     images: Images,
     query: Query = "class",
     at: Iterable[str] | None = None,
@@ -25,8 +29,9 @@ def attention_maps(
     the whole softmax.
 
     Args:
-        model: a model of `keras_vit.load` with attention: ViT, DeiT, DINOv2, hybrids, CvT.
-        images: float32 `(batch, height, width, channels)`, as the model takes them.
+        model: a model of `keras_vit.load` with attention: ViT, DeiT, DINOv2, hybrids, CvT; or a file that
+            was exported with `outputs=["attention"]`, of `keras_vit.export.open_artifact`.
+        images: `(batch, height, width, channels)`, as the model or the file takes them.
         query: which token looks: `"class"`, `"distillation"`, `(row, column)` of a patch, or `"mean"`, the
             mean of all patches. A CvT has a class token in its last stage alone, and fewer patches in
             later stages.
@@ -40,15 +45,14 @@ def attention_maps(
         UsageError: for a model without attention (BiT), a block or a query that is not there, or images
             that the model does not take.
     """
-    symbols = trace(model, images)
+    symbols = traced(model, images)
     wanted = asked(symbols, at)
     there = [name for name in wanted if at is not None or _has(symbols, name, query)]
     rows = {name: symbols.places[name].rows_of(query) for name in there or wanted}
-    symbols = trace(model, images, scores=list(rows))
     found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in rows}
-    for each in per_image(symbols, images):
-        for name, scores in each.items():
-            found[name].append(scores[:, rows[name]].mean(1))
+    for each in scores(model, images, list(rows)):
+        for name, values in each.items():
+            found[name].append(values[:, rows[name]].mean(1))
     return {name: symbols.keys[name].on_grid(np.stack(maps)) for name, maps in found.items()}
 
 
@@ -58,11 +62,3 @@ def _has(symbols: Trace, name: str, query: Query) -> bool:
     except UsageError:
         return False
     return True
-
-
-def per_image(symbols: Trace, images: Images) -> Iterable[dict[str, NDArray[Any]]]:
-    """The scores of one image after another, each `(heads, queries, keys)`: a batch's could be large."""
-    model = symbols.model(dict(symbols.scores))
-    for image in images:
-        scores = model.predict_on_batch(image[None])
-        yield {name: np.asarray(value[0], np.float32) for name, value in scores.items()}

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_vit.errors import UsageError
+from keras_vit.errors import NoPictureError, UsageError
 from keras_vit.explain.gradients import gradient
 from keras_vit.explain.tracing import Images, Trace
 
@@ -28,12 +28,12 @@ def class_gradients(
         of `outputs`; and raises UsageError for a class that is not there.
 
     Raises:
-        UsageError: if the model gives no logits.
+        NoPictureError: if the model gives no logits.
     """
     config = getattr(model, "config", None)
     features = config is not None and config.arguments.get("num_classes") == 0
     if features or len(symbols.output.shape) != 2:
-        raise UsageError(f"{symbols.name} gives no logits: it was made without classes")
+        raise NoPictureError(f"{symbols.name} gives no logits: it was made without classes")
     number = symbols.output.shape[-1]
     traced = symbols.model([symbols.output, *outputs])
 

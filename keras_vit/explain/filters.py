@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_vit.errors import UsageError
+from keras_vit.errors import NoPictureError
 from keras_vit.explain.components import principal_components
+from keras_vit.explain.tracing import keras_model
 from keras_vit.layers import ConvEmbedding, PatchEmbedding, ResNetStem
 
 
@@ -31,13 +32,24 @@ def filter_components(
         UsageError: if no layer of this package sees the images first, or there are not that many
             components.
     """
-    filters = next((_FILTERS[type(x)](x) for x in model.layers if type(x) in _FILTERS), None)
-    if filters is None:
-        raise UsageError(f"{model.name} has no patch embedding or stem of keras_vit's")
+    filters = first_filters(model)
     *size, number = filters.shape
     samples = filters.reshape(-1, number).T
     found, shares = principal_components(samples, count, "filters")
     return found.reshape(count, *size), shares
+
+
+def first_filters(model: keras.Model) -> NDArray[np.float64]:
+    """`(height, width, channels, filters)` of the layer that sees the images first.
+
+    Raises:
+        NoPictureError: if no layer of this package does.
+    """
+    layers = keras_model(model).layers
+    filters = next((_FILTERS[type(x)](x) for x in layers if type(x) in _FILTERS), None)
+    if filters is None:
+        raise NoPictureError(f"{model.name} has no patch embedding or stem of keras_vit's")
+    return filters
 
 
 def _array(variable: Any) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_vit.errors import UsageError
+from keras_vit.errors import NoPictureError
 from keras_vit.explain.class_scores import Classes, class_gradients
 from keras_vit.explain.tokens import layer_with_tokens
 from keras_vit.explain.tracing import Images, Trace, trace
@@ -47,7 +47,7 @@ def grad_cam(
         place = symbols.places[name]
         slopes, values = place.on_grid(slopes, 1), place.on_grid(values, 1)
     if not slopes.any():
-        raise UsageError(
+        raise NoPictureError(
             f"the logits of {symbols.name} do not depend on the patches at {name}: an earlier layer, or a "
             "head whose weights are not zero"
         )

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_vit.errors import UsageError
+from keras_vit.errors import NoPictureError, UsageError
+from keras_vit.explain.tracing import keras_model
 from keras_vit.layers import ConvEmbedding, TokenEmbedding
 
 
@@ -24,11 +25,11 @@ def position_similarity(model: keras.Model, at: str | None = None) -> NDArray[np
         `(rows, columns, rows, columns)`, in -1..1, of the grid that the positions are learned for.
 
     Raises:
-        UsageError: if there are no position embeddings.
+        NoPictureError: if there are no position embeddings. UsageError: for a layer without.
     """
-    there = {layer.name: layer for layer in model.layers if _positioned(layer)}
+    there = {layer.name: layer for layer in keras_model(model).layers if _positioned(layer)}
     if not there:
-        raise UsageError(f"{model.name} has no position embedding, as CvT and BiT have none")
+        raise NoPictureError(f"{model.name} has no position embedding, as CvT and BiT have none")
     if at is not None and at not in there:
         raise UsageError(f"no position embedding in {at}: there is {', '.join(there)}")
     vectors = _vectors(there[at or next(iter(there))])

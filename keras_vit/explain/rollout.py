@@ -1,22 +1,26 @@
 """Attention followed through all blocks, from the output back to the patches."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_vit.errors import UsageError
-from keras_vit.explain.attention import per_image
+from keras_vit.errors import NoPictureError
 from keras_vit.explain.class_scores import Classes, checked_classes, class_gradients
 from keras_vit.explain.places import Query
-from keras_vit.explain.tracing import Images, Trace, asked, trace
+from keras_vit.explain.sources import scores, traced
+from keras_vit.explain.tracing import BLOCKS, Images, Trace, asked, trace
+
+if TYPE_CHECKING:
+    from keras_vit.export import Artifact
 
 Matrices = Iterable[NDArray[np.floating]]
 
 
 def attention_rollout(
-    model: keras.Model, images: Images, query: Query = "class"
+    model: "keras.Model | Artifact", images: Images, query: Query = "class"
 ) -> NDArray[np.float64]:
     """Which patches a token at the end comes from, if attention were all there is.
 
@@ -25,9 +29,9 @@ def attention_rollout(
     arXiv:2010.11929, appendix D.8 and figure 6).
 
     Args:
-        model: a ViT, DeiT, DINOv2 or hybrid of `keras_vit.load`. A CvT has no rollout: its keys are fewer
-            than its queries, and its stages differ in their tokens.
-        images: float32 `(batch, height, width, channels)`, as the model takes them.
+        model: a ViT, DeiT, DINOv2 or hybrid of `keras_vit.load`, or a file, as in `attention_maps`. A CvT
+            has no rollout: its keys are fewer than its queries, and its stages differ in their tokens.
+        images: `(batch, height, width, channels)`, as the model takes them.
         query: `"class"`, `"distillation"`, `(row, column)` of a patch, or `"mean"` of all patches, for
             models that pool them.
 
@@ -39,10 +43,10 @@ def attention_rollout(
         UsageError: for a model that has no rollout (CvT, BiT), a query that is not there, or images that
             the model does not take.
     """
-    symbols = trace(model, images)
+    symbols = traced(model, images)
     name, rows = _last_block(symbols, query)
-    symbols = trace(model, images, scores=True)
-    joint = [rolled(each.values())[rows].mean(0) for each in per_image(symbols, images)]
+    of_images = scores(model, images, symbols.blocks)
+    joint = [rolled(each.values())[rows].mean(0) for each in of_images]
     return symbols.places[name].on_grid(np.array(joint))
 
 
@@ -95,8 +99,8 @@ def gradient_rollout(
         chosen = [int(i) for i in checked_classes(classes, len(images), number)]
     joint = []
     for image, one in zip(images, chosen, strict=True):
-        slopes, scores = gradients(image[None], one)
-        pairs = zip((x[0] for x in scores), (x[0] for x in slopes), strict=True)
+        slopes, weights = gradients(image[None], one)
+        pairs = zip((x[0] for x in weights), (x[0] for x in slopes), strict=True)
         joint.append(relevance(pairs)[rows].mean(0))
     return symbols.places[name].on_grid(np.array(joint))
 
@@ -111,10 +115,10 @@ def relevance(pairs: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]]
         `(tokens, tokens)`, float64.
     """
     total: NDArray[np.float64] | None = None
-    for scores, slopes in pairs:
+    for weights, slopes in pairs:
         if total is None:
-            total = np.eye(scores.shape[-1])
-        total = total + np.maximum(scores * slopes, 0).mean(0, dtype=np.float64) @ total
+            total = np.eye(weights.shape[-1])
+        total = total + np.maximum(weights * slopes, 0).mean(0, dtype=np.float64) @ total
     assert total is not None
     return total
 
@@ -124,8 +128,13 @@ def _last_block(symbols: Trace, query: Query) -> tuple[str, list[int]]:
     names = asked(symbols, None)
     counts = {symbols.places[name].count for name in names}
     if len(counts) > 1 or counts != {symbols.keys[name].count for name in names}:
-        raise UsageError(
+        raise NoPictureError(
             f"{symbols.name} has no rollout: its blocks differ in their tokens, or have fewer keys than "
             "queries, as a CvT's do; attention_maps and grad_cam work"
+        )
+    blocks = [name for name, layer in symbols.layers.items() if isinstance(layer, BLOCKS)]
+    if lacking := [name for name in blocks if name not in symbols.keys]:
+        raise NoPictureError(
+            f"{symbols.name} has no rollout: it does not give {', '.join(lacking)}"
         )
     return names[-1], symbols.places[names[-1]].rows_of(query)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_vit.errors import UsageError
+from keras_vit.errors import NoPictureError, UsageError
 from keras_vit.explain.places import Place
 from keras_vit.layers import (
     Attention,
@@ -91,7 +91,7 @@ def trace(
     Raises:
         UsageError: for images that the model does not take, or a model that is not Functional.
     """
-    inputs = getattr(model, "inputs", None) or []
+    inputs = keras_model(model).inputs or []
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise UsageError(f"{model.name} is no Functional Keras model of one batch of images")
     taken = tuple(inputs[0].shape[1:])
@@ -145,15 +145,29 @@ def trace(
     return found
 
 
+def keras_model(model: Any) -> keras.Model:
+    """The model itself.
+
+    Raises:
+        NoPictureError: for a file (`keras_vit.export.open_artifact`), which gives no more than its outputs.
+    """
+    if not isinstance(model, keras.Model):
+        raise NoPictureError(f"{model.path} gives its outputs alone: this takes the Keras model")
+    return model
+
+
 def asked(trace: Trace, at: Iterable[str] | None) -> list[str]:
     """The attention blocks that the caller means; None is all.
 
     Raises:
-        UsageError: if the model has none, or not those.
+        NoPictureError: if the model has none.
+        UsageError: if it has not those.
     """
     wanted = trace.blocks if at is None else list(at)
     if not trace.blocks:
-        raise UsageError(f"{trace.name} has no attention: grad_cam shows what a ResNet looks at")
+        raise NoPictureError(
+            f"{trace.name} has no attention: grad_cam shows what a ResNet looks at"
+        )
     unknown = [name for name in wanted if name not in trace.keys]
     if unknown:
         raise UsageError(

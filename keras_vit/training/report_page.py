@@ -1,12 +1,11 @@
 """`report.html`: a run on one page that needs nothing but itself, on light and on dark screens."""
 
-import importlib.resources
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from keras_vit.page import document, fields_table, rows_table, section, tiles
 from keras_vit.training.answers import Answers, Sample
 from keras_vit.training.charts import Series, count_matrix, line_chart
 from keras_vit.training.logs import Row
@@ -41,30 +40,16 @@ class Page:
 
 def report_page(page: Page) -> str:
     """The page as HTML."""
-    style = importlib.resources.files("keras_vit.training").joinpath("report_page.css").read_text()
-    tiles = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
-        for name, value in page.tiles.items()
-    )
     sections = [
-        _section("Curves", _curves(page)),
-        _section("Confusion matrix", _confusion(page.answers)),
-        _section("Found", _samples(page.answers.right)),
-        _section("Most wrong", _samples(page.answers.wrong)),
-        _section("Epochs", _epochs(page.epochs)),
-        *(_section(name, _table(fields)) for name, fields in page.tables.items()),
+        section("Curves", _curves(page)),
+        section("Confusion matrix", _confusion(page.answers)),
+        section("Found", _samples(page.answers.right)),
+        section("Most wrong", _samples(page.answers.wrong)),
+        section("Epochs", _epochs(page.epochs)),
+        *(section(name, fields_table(fields)) for name, fields in page.tables.items()),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(page.title)}</title><style>\n{style}</style></head><body>\n"
-        f'<h1>{escape(page.title)}</h1><p class="soft">{escape(page.subtitle)}</p>\n'
-        f'<div class="tiles">{tiles}</div>\n{"".join(sections)}</body></html>\n'
-    )
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{body}</section>\n" if body else ""
+    body = tiles(page.tiles) + "".join(sections)
+    return document(page.title, page.subtitle, body)
 
 
 def _curves(page: Page) -> str:
@@ -132,8 +117,8 @@ def _confusion(answers: Answers) -> str:
     ]
     confused = [(true, answer, str(count)) for true, answer, count in answers.confusions(_LISTED)]
     lists = [
-        f"<div><h3>Weakest classes</h3>{_rows(('class', 'images', 'found'), weakest)}</div>",
-        f"<div><h3>Most frequent mistakes</h3>{_rows(('is', 'taken for', 'images'), confused)}</div>"
+        f"<div><h3>Weakest classes</h3>{rows_table(('class', 'images', 'found'), weakest)}</div>",
+        f"<div><h3>Most frequent mistakes</h3>{rows_table(('is', 'taken for', 'images'), confused)}</div>"
         if confused
         else "",
     ]
@@ -161,36 +146,8 @@ def _samples(samples: Sequence[Sample]) -> str:
 def _epochs(epochs: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in epochs for name in row))
     rows = [tuple(_number(row.get(name)) for name in names) for row in epochs]
-    table = _rows([name.replace("_", " ") for name in names], rows, numbers=range(len(names)))
+    table = rows_table([name.replace("_", " ") for name in names], rows, numbers=range(len(names)))
     return f"<details><summary>{len(epochs)} rows</summary>{table}</details>"
-
-
-def _table(fields: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _flat(fields)
-    )
-    return f"<table>{rows}</table>"
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested fields by their dotted names; those that are not set are left out."""
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif value is not None:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"{prefix}{name}", text if len(text) <= 600 else f"{text[:600]} ..."
-
-
-def _rows(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=number' if i in numbers else ''}>{escape(cell)}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f"<table><tr>{line(header, 'th')}</tr>{body}</table>"
 
 
 def _number(value: Any) -> str:
