@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "list_models": "catalogue",
     "info": "catalogue",
+    "model_card": "model_cards",
     "load": "loading",
     "save_weights": "saving",
     "attention_scores": "models.attention_scores",

@@ -30,8 +30,18 @@ _STATISTICS = ("moving_mean", "moving_variance")
 
 def count_parameters(model: keras.Model) -> int:
     """Number of weights, frozen ones too, without the moving statistics of batch norms."""
-    weights = [weight for weight in model.weights if weight.name not in _STATISTICS]
+    return layer_parameters(model)
+
+
+def layer_parameters(layer: keras.layers.Layer) -> int:
+    """The same of one layer."""
+    weights = [weight for weight in layer.weights if weight.name not in _STATISTICS]
     return sum(math.prod(weight.shape) for weight in weights)
+
+
+def layer_macs(layer: keras.layers.Layer) -> int:
+    """Multiply-adds of one image through one layer of a Functional model; see `count_macs`."""
+    return _macs(layer)
 
 
 def count_macs(model: keras.Model) -> int:

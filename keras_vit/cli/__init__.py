@@ -25,6 +25,7 @@ _MODULES = {
     "export": "export",
     "check": "check",
     "benchmark": "benchmark",
+    "explain": "explain",
     "doctor": "doctor",
 }
 """Subcommand -> its module here, which has a click command called `command`."""

@@ -115,7 +115,7 @@ def _value(text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _known_model(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def known_model(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse what is no file and no name, before Keras takes seconds to import."""
     if not Path(value).exists():
         if Path(value).suffix in _MODEL_SUFFIXES:
@@ -127,7 +127,7 @@ def _known_model(ctx: click.Context, param: click.Parameter, value: str) -> str:
 def _known_models(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
-    return tuple(_known_model(ctx, param, value) for value in values)
+    return tuple(known_model(ctx, param, value) for value in values)
 
 
 def _none_or(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -146,7 +146,7 @@ def _labels(
         raise click.BadParameter(f"{value} is not a text file") from None
 
 
-model_argument = click.argument("model", callback=_known_model)
+model_argument = click.argument("model", callback=known_model)
 models_argument = click.argument(
     "models", metavar="MODEL...", nargs=-1, required=True, callback=_known_models
 )

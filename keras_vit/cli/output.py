@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keras_vit.facts import scaled as scaled
+from keras_vit.facts import size as size
+
 if TYPE_CHECKING:
     from keras_vit.export import Comparison
 
@@ -99,26 +102,11 @@ def compared(comparison: "Comparison") -> str:
     )
 
 
-def scaled(number: float) -> str:
-    """A count in three or four figures: 5717416 is `5.72M`."""
-    for unit in ("", "K", "M", "G"):
-        if number < 1000:
-            return f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:.4g}T"
-
-
 def file_size(number: int) -> str:
     """Bytes as people read them: `22.1 MB` (of 10**6 bytes)."""
     if number < 10**6:
         return f"{number / 10**3:.1f} kB"
     return f"{number / 10**6:.1f} MB"
-
-
-def size(height_width: Sequence[int | None]) -> str:
-    """`224` of a square image, `224x320` (height x width) of another."""
-    height, width = height_width
-    return f"{height}" if height == width else f"{height}x{width}"
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ def draw_attention(
     image: Pictures,
     maps: Mapping[str, Maps],
     *,
+    heads: Sequence[int] | None = None,
     at: tuple[float, float] | None = None,
     title: str | None = "Attention by block and head",
     caption: str = "",
@@ -41,30 +42,32 @@ def draw_attention(
     Args:
         image: what the model sees.
         maps: of each block `(heads, rows, columns)`, as `attention_maps` gives them for one image.
+        heads: their numbers, where not all are there.
         at: (down, right) the pixel on which the patch lies that looks; None is none of them.
         title, caption, theme: see above.
     """
     if not maps:
         raise UsageError("there are no attention maps to draw")
+    numbers = heads or range(max(len(each) for each in maps.values()))
     if len(maps) == 1:
-        return _one_block(image, maps, at, title, caption, theme)
-    heads = max(len(each) for each in maps.values())
-    label, photo = 0.62, 1.3
-    tile = min(0.8, (WIDTH - label - 0.1) / heads)
+        return _one_block(image, maps, numbers, at, title, caption, theme)
+    label, photo = 0.75, 1.3
+    tile = min(0.8, (WIDTH - label - 0.1) / len(numbers))
     height, width = _fitted(image, photo)
     side = tile * image.shape[0] / image.shape[1]
     top = height + 0.45
     sheet = Sheet(WIDTH, top + side * len(maps) + 0.1, title, caption, theme)
     _seen(sheet, image, 0.1, width, height, at)
     _explained(sheet, width + 0.35, height)
-    for head in range(heads):
+    for i, head in enumerate(numbers):
         sheet.text(
-            label + (head + 0.5) * tile, top - 0.04, f"{head}", ha="center", va="bottom", size=7
+            label + (i + 0.5) * tile, top - 0.04, f"{head}", ha="center", va="bottom", size=7
         )
     sheet.text(label - 0.06, top - 0.04, "head", ha="right", va="bottom", size=7)
     for row, (name, each) in enumerate(zip(short_names(maps), maps.values(), strict=True)):
         middle = top + (row + 0.5) * side
-        sheet.text(label - 0.06, middle, name, ha="right", va="center", size=7)
+        told = f"block {name}" if name[0].isdecimal() else name
+        sheet.text(label - 0.06, middle, told, ha="right", va="center", size=7)
         for head, values in enumerate(each):
             axes = sheet.panel(
                 label + head * tile + 0.015, top + row * side + 0.015, tile - 0.03, side - 0.03
@@ -76,6 +79,7 @@ def draw_attention(
 def _one_block(
     image: Pictures,
     maps: Mapping[str, Maps],
+    numbers: Sequence[int],
     at: tuple[float, float] | None,
     title: str | None,
     caption: str,
@@ -83,7 +87,7 @@ def _one_block(
 ) -> "Figure":
     """The heads of one block, larger, over the image."""
     ((block, heads),) = maps.items()
-    columns = min(4, len(heads) + 1)
+    columns = min(5 if len(heads) > 7 else 4, len(heads) + 1)
     rows = math.ceil((len(heads) + 1) / columns)
     tile = min(2.2, (WIDTH - 0.2) / columns)
     height = (tile - _GAP) * image.shape[0] / image.shape[1]
@@ -92,10 +96,10 @@ def _one_block(
     places = [(0.1 + i % columns * tile, i // columns * step + 0.18) for i in range(len(heads) + 1)]
     _seen(sheet, image, places[0][0], tile - _GAP, height, at, places[0][1])
     sheet.text(places[0][0], places[0][1] - 0.03, "what the model sees", va="bottom")
-    for i, (values, (left, top)) in enumerate(zip(heads, places[1:], strict=True)):
+    for head, values, (left, top) in zip(numbers, heads, places[1:], strict=True):
         axes = sheet.panel(left, top, tile - _GAP, height)
         overlay(axes, image, values, 0.0)
-        sheet.text(left, top - 0.03, f"{block}, head {i}", va="bottom")
+        sheet.text(left, top - 0.03, f"{block}, head {head}", va="bottom")
     _explained(sheet, 0.1, rows * step + 0.4, WIDTH - 0.2)
     return sheet.figure
 
@@ -168,7 +172,7 @@ def draw_components(
     height = (tile - _GAP) * images[0].shape[0] / images[0].shape[1]
     step = height + (0.2 if captions else _GAP)
     sheet = Sheet(WIDTH, 0.2 + step * len(images) + 0.35, title, theme=theme)
-    heads = ("what the model sees", "three as red, green, blue", "first", "second", "third")
+    heads = ("what the model sees", "as red, green, blue", "first", "second", "third")
     for column, head in enumerate(heads):
         sheet.text(0.1 + column * tile, 0.15, head, va="bottom", size=7.5)
     for row, (image, share) in enumerate(zip(images, shares, strict=True)):
@@ -237,7 +241,7 @@ def _seen(
     photograph(axes, image)
     if at is not None:
         down, right = at
-        for size, colour in ((9, "black"), (6.5, "white")):
+        for size, colour in ((9, "#010101"), (6.5, "#fefefe")):
             axes.plot([right + 0.5], [down + 0.5], "o", mfc="none", mec=colour, ms=size, mew=1.6)
 
 
