@@ -124,6 +124,13 @@ _ENDINGS = {format: suffix for suffix, format in SUFFIXES.items()} | {"savedmode
     show_default=True,
     help="Share of those images on which the top-1 has to stay.",
 )
+@click.option(
+    "--head",
+    type=click.Choice(["mean", "class", "distillation"]),
+    default="mean",
+    show_default=True,
+    help="Of a distilled DeiT: both heads, or one of them alone.",
+)
 @weights_option
 @model_options
 @labels_option
@@ -154,6 +161,7 @@ def command(
     precision: str,
     calibration: str | None,
     target_agreement: float,
+    head: str,
     **arguments: Any,
 ) -> None:
     """Write MODEL as FORMAT: savedmodel, tflite or onnx (tf_saved_model and litert are taken too).
@@ -179,6 +187,7 @@ def command(
     saved = model.endswith(".keras")
     with working(f"Loading {model}"):
         import keras_vit
+        from keras_vit.models.editing import one_head
 
         network = keras_vit.load(
             model,
@@ -191,6 +200,8 @@ def command(
                 **dict(assignments),
             },
         )
+        if head != "mean":
+            network = one_head(network, head)
     with working(f"Exporting and verifying {path}"):
         report = keras_vit.export_model(
             network,

@@ -85,6 +85,22 @@ class Batch(click.ParamType):
         return int(value)
 
 
+class Shard(click.ParamType):
+    """`1/4`: number 1, counted from 0, of 4 workers."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+)/(\d+)", value)
+        if found is None or not int(found[1]) < int(found[2]):
+            self.fail(f"{value!r} is not a worker such as 0/4, 1/4, 2/4 or 3/4")
+        return int(found[1]), int(found[2])
+
+
 class Assignment(click.ParamType):
     """`key=value`, the value in JSON or as it stands: `depth=2`, `global_pool=avg`."""
 

@@ -28,6 +28,7 @@ _FLAGS = {
     'weights="FILE"': "--weights FILE",
     "num_classes=": "--num-classes ",
     "model=NAME": "--model NAME",
+    "distillation='soft'": "--distillation soft",
 }
 """What an error advises in Python -> what that is here."""
 

@@ -12,18 +12,24 @@ from keras_vit.cli.options import (
     ImageSize,
     data_options,
     force_option,
+    known_model,
     labels_option,
     model_argument,
     source_options,
     weights_option,
 )
 from keras_vit.cli.output import bar, json_option, note, print_json, working
+from keras_vit.distributed.kinds import KINDS
 from keras_vit.training.run_folder import RunFolder, is_folder, require_run
 
 if TYPE_CHECKING:
     from keras_vit.training import Epoch, TrainingReport
 
 _positive = click.FloatRange(0, min_open=True)
+
+
+def _known_teacher(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else known_model(ctx, param, value)
 
 
 @click.command("train")
@@ -93,6 +99,34 @@ _positive = click.FloatRange(0, min_open=True)
 )
 @click.option(
     "--deterministic", is_flag=True, help="The same bits in every run, at some cost in speed."
+)
+@click.option(
+    "--teacher",
+    metavar="FILE|NAME",
+    callback=_known_teacher,
+    help="A .keras, .onnx or .tflite file, a SavedModel or a name to learn from, too.",
+)
+@click.option(
+    "--distillation",
+    type=click.Choice(["hard", "soft"]),
+    help="What of it: its answers, or their probabilities. [default: hard]",
+)
+@click.option(
+    "--alpha", type=click.FloatRange(0, 1), metavar="X", help="Weight of it. [default: 0.5]"
+)
+@click.option(
+    "--temperature", type=_positive, metavar="X", help="Of soft distillation. [default: 1]"
+)
+@click.option(
+    "--distribute",
+    type=click.Choice(KINDS),
+    help="Train on all devices: mirrored on TensorFlow; the others on JAX (KERAS_BACKEND=jax).",
+)
+@click.option(
+    "--model-devices",
+    type=click.IntRange(1),
+    metavar="N",
+    help="That share one copy of the model under model-parallel. [default: all]",
 )
 @force_option
 @json_option

@@ -60,7 +60,11 @@ class Records(Sequence[EncodedImage]):
                 data = stream.read(int(self.size[index]))
         except OSError as error:
             raise KerasVitError(f"{path}: cannot be read ({error.strerror})") from None
-        return EncodedImage(data, f"{path}, image at byte {offset}")
+        return EncodedImage(data, self.name(index))
+
+    def name(self, index: int) -> str:
+        """Of one image: its file, and its place there."""
+        return f"{self.files[self.file[index]]}, image at byte {self.offset[index]}"
 
     def take(self, indices: np.ndarray) -> "Records":
         """The images at `indices`, in that order."""

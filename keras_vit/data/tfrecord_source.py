@@ -54,6 +54,16 @@ def tfrecord_parts(spec: str | Path, names: Sequence[str] | None) -> Mapping[str
     return found
 
 
+def tfrecord_files(spec: str | Path) -> list[Path]:
+    """All files that `spec` means, as `tfrecord_parts` takes it.
+
+    Raises:
+        UsageError: no such files.
+    """
+    groups = _groups(str(spec).removeprefix(PREFIX))
+    return [path for group in groups.values() for path in group]
+
+
 def _groups(pattern: str) -> dict[str, list[Path]]:
     if not Path(pattern).is_dir():
         files = [Path(path) for path in sorted(glob.glob(pattern)) if Path(path).is_file()]  # noqa: PTH207

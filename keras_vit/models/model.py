@@ -75,6 +75,12 @@ class VisionModel(keras.Model):
 
         return reset_classifier(self, num_classes, labels)
 
+    def one_head(self, head: str) -> "VisionModel":
+        """This distilled model with its `"class"` or `"distillation"` head; see `models.editing`."""
+        from keras_vit.models.editing import one_head
+
+        return one_head(self, head)
+
     def export(
         self, filepath: Any, format: str = "tf_saved_model", verbose: Any = None, **kwargs: Any
     ) -> Any:

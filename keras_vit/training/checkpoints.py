@@ -39,10 +39,11 @@ class CheckpointFile:
 
     Args:
         path: the file, `.safetensors`; its folder exists.
+        writes: whether this process writes it; else another does, and `write` does nothing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._written: Future[None] | None = None
 

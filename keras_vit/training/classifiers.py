@@ -35,6 +35,7 @@ class Classifier:
         labels: one name a class, or None.
         classes: number of logits.
         steps: from images to them.
+        taken_size: (height, width) of what `steps.run` takes; None for any.
         parameters, macs: as in `keras_vit.counting`; None where they are not known.
     """
 
@@ -43,6 +44,7 @@ class Classifier:
     labels: tuple[str, ...] | None
     classes: int
     steps: Steps
+    taken_size: tuple[int, int] | None
     parameters: int | None = None
     macs: int | None = None
 
@@ -60,12 +62,15 @@ class Classifier:
             yield logits
 
 
-def classifier(model: ModelLike, preprocessing: Preprocessing | None = None) -> Classifier:
+def classifier(
+    model: ModelLike, preprocessing: Preprocessing | None = None, *, any_name: bool = False
+) -> Classifier:
     """Open whatever classifies.
 
     Args:
         model: see `ModelLike`.
         preprocessing: of models and files that carry none; it may not contradict one that is there.
+        any_name: take the only output of a file for its logits, whatever its name.
 
     Raises:
         UsageError: no such model, none that gives one row of logits an image, or no preprocessing.
@@ -74,7 +79,7 @@ def classifier(model: ModelLike, preprocessing: Preprocessing | None = None) -> 
     if not isinstance(model, str | os.PathLike):
         return _of_model(model, preprocessing)
     if Path(model).exists() or Path(model).suffix in _SUFFIXES:
-        return _of_file(model_file(model), preprocessing)
+        return _of_file(model_file(model), preprocessing, any_name)
     from keras_vit.loading import load
 
     return _of_model(load(model), preprocessing)
@@ -140,6 +145,7 @@ def _of_model(model: Any, given: Preprocessing | None) -> Classifier:
         labels=config.labels if config else None,
         classes=class_count(model.name, [tuple(o.shape) for o in model.outputs]),
         steps=model_steps(model, preprocessing),
+        taken_size=preprocessing.image_size,
         parameters=parameters,
         macs=macs,
     )
@@ -153,18 +159,20 @@ def model_steps(model: Any, preprocessing: Preprocessing) -> Steps:
     )
 
 
-def _of_file(path: Path, given: Preprocessing | None) -> Classifier:
+def _of_file(path: Path, given: Preprocessing | None, any_name: bool) -> Classifier:
     from keras_vit.export import open_artifact
 
     artifact = open_artifact(path)
-    logits = output_called("logits", artifact)
+    only = any_name and len(artifact.outputs) == 1
+    logits = artifact.outputs[0] if only else output_called("logits", artifact)
     preprocessing = known_preprocessing(str(path), artifact.preprocessing, given)
     return Classifier(
         name=str(path),
         preprocessing=preprocessing,
         labels=artifact.labels,
         classes=class_count(str(path), [logits.shape]),
-        steps=artifact_steps(artifact, preprocessing, "logits"),
+        steps=artifact_steps(artifact, preprocessing, logits.name),
+        taken_size=_taken_size(artifact, preprocessing),
         parameters=artifact.metadata.get("parameters"),
         macs=artifact.metadata.get("macs"),
     )
@@ -214,5 +222,20 @@ def _input_of(
     if artifact.preprocessing_mode == "none":
         return lambda images: normalize(images, preprocessing)
     # The file normalises by itself: it takes 0..255, in the type that it was written for.
-    dtype = artifact.inputs[0].dtype
-    return lambda images: images.astype(dtype)
+    dtype = np.dtype(artifact.inputs[0].dtype)
+    return lambda images: _as_pixels(images, dtype)
+
+
+def _as_pixels(images: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """0..255 in another type; what lies between integers is rounded."""
+    if np.issubdtype(images.dtype, np.floating) and np.issubdtype(dtype, np.integer):
+        images = np.clip(np.rint(images), 0, 255)
+    return images.astype(dtype)
+
+
+def _taken_size(artifact: "Artifact", preprocessing: Preprocessing) -> tuple[int, int] | None:
+    """(height, width) of its images; None for a file that resizes whatever comes."""
+    if artifact.preprocessing_mode != "baked":
+        return preprocessing.image_size
+    height, width, _ = artifact.image_shape
+    return None if height is None or width is None else (height, width)

@@ -33,7 +33,8 @@ def page(
         work, history: what the run did and measured.
         description: what `run.json` says of it.
     """
-    logits = np.asarray(model.predict(work.held_out, verbose=0), np.float32)
+    batches = work.held_out if work.whole is None else work.whole
+    logits = np.asarray(model.predict(batches, verbose=0), np.float32)
     top1, top5, loss = measures(logits, dataset.labels)
     configuration = description["configuration"]
     last, best = history.epochs[-1], history.best

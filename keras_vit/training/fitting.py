@@ -16,9 +16,17 @@ from keras_vit.data.dataset import Dataset
 from keras_vit.data.records import Records
 from keras_vit.data.sources import load
 from keras_vit.data.transforms import eval_batch, normalize
+from keras_vit.distillation.learning import Distillation, distillation_of, require_distillation
+from keras_vit.distributed.kinds import require_distribution
+from keras_vit.distributed.team import join
 from keras_vit.errors import UsageError
 from keras_vit.loading import load as load_model
-from keras_vit.training.classifiers import class_count, configuration, known_preprocessing
+from keras_vit.training.classifiers import (
+    ModelLike,
+    class_count,
+    configuration,
+    known_preprocessing,
+)
 from keras_vit.training.determinism import require_determinism
 from keras_vit.training.environment import environment
 from keras_vit.training.image_range import range_warning
@@ -64,6 +72,13 @@ def train(
     checkpoint_seconds: float | None = 600.0,
     deterministic: bool = False,
     preprocessing: Preprocessing | None = None,
+    teacher: ModelLike | None = None,
+    distillation: str | None = None,
+    alpha: float | None = None,
+    temperature: float | None = None,
+    teacher_preprocessing: Preprocessing | None = None,
+    distribute: str | None = None,
+    model_devices: int | None = None,
     progress: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -108,6 +123,18 @@ def train(
         deterministic: compute so that a repeated run gives the same bits, at some cost in speed, for
             the rest of the process; see `keras_vit.training.determinism`.
         preprocessing: of a Keras model that carries none.
+        teacher: whatever `keras_vit.evaluate` takes: a Keras model, a `.keras`, `.tflite` or `.onnx` file,
+            a SavedModel or a name. The model learns from its answers to the same changed images, too; of
+            a distilled DeiT it is the distillation token that learns from them.
+        distillation, alpha, temperature: of the teacher, as in `keras_vit.distillation.Distillation`:
+            `"hard"` by default, 0.5 and, of `"soft"`, 1.0.
+        teacher_preprocessing: of a teacher that carries none.
+        distribute: train a model, by its name, on several devices: `"mirrored"` on TensorFlow (all GPUs of
+            this machine); on JAX `"data-parallel"`, `"model-parallel"` (layers split over devices), and
+            `"multiworker"`: data-parallel over processes, perhaps on several machines, each with
+            KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID in its environment and the
+            run folder on a disk that they share. `batch_size` is that of all devices together.
+        model_devices: that share one copy of the model under `"model-parallel"`; by default all.
         progress: called after every epoch. on_step: called with (steps done, steps) after every step.
         callbacks: Keras callbacks for `fit`.
 
@@ -123,8 +150,11 @@ def train(
     output = Path(output)
     require_run(output, resume, overwrite)
     _require_positive(checkpoint_steps=checkpoint_steps, checkpoint_seconds=checkpoint_seconds)
+    require_distillation(teacher, distillation, alpha, temperature)
+    require_distribution(distribute, model_devices)
     found = {"on_corrupt": on_corrupt, "classes": classes, "download": download}
     training, held_out = _datasets(data, validation, labels, fraction, found)
+    team = join(distribute, model_devices)
     require_determinism(deterministic)
     keras.utils.set_random_seed(seed)
     named = {
@@ -137,35 +167,49 @@ def train(
     }
     chosen: dict[str, Any] = {k: value for k, value in named.items() if value is not None}
     chosen |= {**(settings or {}), "seed": seed, "train_size": len(training)}
-    if isinstance(model, keras.Model):
-        if image_size is not None or overrides:
-            raise UsageError("image_size and overrides are for a model's name, not a built model")
-    else:
-        changes = {**(overrides or {}), "image_size": image_size}
-        model = _loaded(model, weights, training.class_names, changes, recipe or PLAIN, chosen)
-    config = _configuration(model, preprocessing, training.class_names)
-    if recipe is None and not config.weights:
-        chosen = {"learning_rate": _FRESH_RATE, **chosen}
-    made = make_recipe(recipe or PLAIN, model, preprocessing=preprocessing, **chosen)
+    with team.scope():
+        if isinstance(model, keras.Model):
+            _require_no_building(image_size, overrides, distribute)
+        else:
+            changes = {**(overrides or {}), "image_size": image_size}
+            model = _loaded(model, weights, training.class_names, changes, recipe or PLAIN, chosen)
+        config = _configuration(model, preprocessing, training.class_names)
+        if recipe is None and not config.weights:
+            chosen = {"learning_rate": _FRESH_RATE, **chosen}
+        made = make_recipe(recipe or PLAIN, model, preprocessing=preprocessing, **chosen)
+    team.require_plan(made.plan)
+    shown, part = team.held_out(len(held_out), made.plan.loaded_batch)
     _warn(training, config.preprocessing, made)
+    taught = distillation_of(
+        teacher,
+        config.preprocessing,
+        training.class_names,
+        teacher_preprocessing,
+        (distillation, alpha, temperature),
+    )
     session = Session(
         model=model,
         config=config,
         train=training,
         held_out=held_out,
-        work=Work(
-            compile=made.compile,
-            callbacks=(*made.fit["callbacks"], *callbacks),
-            stream=lambda step: made.augment(training, start=step),
-            held_out=made.evaluation(held_out),
-            epochs=made.plan.epochs,
-            steps=made.plan.steps_per_epoch,
-            every_steps=checkpoint_steps,
-            every_seconds=checkpoint_seconds,
+        work=_taught(
+            Work(
+                compile=made.compile,
+                callbacks=(*made.fit["callbacks"], *callbacks),
+                stream=lambda step: made.augment(training, start=step, shard=team.shard),
+                held_out=made.evaluation(held_out, batch_size=shown, shard=part),
+                epochs=made.plan.epochs,
+                steps=made.plan.steps_per_epoch,
+                every_steps=checkpoint_steps,
+                every_seconds=checkpoint_seconds,
+                team=team,
+                whole=made.evaluation(held_out),
+            ),
+            taught,
         ),
         description={
             "source": str(data) if isinstance(data, str | Path) else type(data).__name__,
-            "environment": environment(),
+            "environment": {**environment(), "distribution": team.to_dict()},
             "configuration": plain(
                 {
                     "model": _model_fields(model, config),
@@ -174,6 +218,7 @@ def train(
                     "recipe": made.to_dict(),
                     "backend": keras.backend.backend(),
                     "deterministic": deterministic,
+                    **({} if taught is None else {"distillation": taught.to_dict()}),
                 }
             ),
         },
@@ -182,6 +227,26 @@ def train(
     if is_folder(output):
         return session.to_folder(RunFolder(output), resume)
     return session.to_file(output, overwrite)
+
+
+def _taught(work: Work, distillation: Distillation | None) -> Work:
+    """The same work under a teacher."""
+    if distillation is None:
+        return work
+    return dataclasses.replace(
+        work,
+        compile=distillation.compile(work.compile),
+        stream=lambda step: distillation.targets(work.stream(step)),
+        fitted=distillation.student,
+    )
+
+
+def _require_no_building(*arguments: Any) -> None:
+    """Refuse arguments that a built model comes too late for."""
+    if any(arguments):
+        raise UsageError(
+            "image_size, overrides and distribute are for a model's name, not a built model"
+        )
 
 
 def _require_positive(**values: float | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vit.distributed.replicas import summed
 from keras_vit.errors import UsageError
 from keras_vit.training.groups import Group
 from keras_vit.training.schedules import Scaled
@@ -156,7 +157,10 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
     def _step(self, grads: Sequence[Any]) -> None:
         assert self.state is not None
         if self.clip_norm is not None:
-            grads = clipped(grads, self.clip_norm * (self.loss_scale_factor or 1.0))
+            # Over replicas the optimizers sum once more.
+            total, replicas = summed(grads)
+            norm = self.clip_norm * (self.loss_scale_factor or 1.0)
+            grads = clipped(total, norm, 1.0 / replicas)
         steps_before = ops.cast(self.iterations, "float32")
         super().apply(grads, self.state.trained)
         if self.average is None:
@@ -235,10 +239,14 @@ class _Chooser:
         return self.by_path[variable.path]
 
 
-def clipped(grads: Sequence[Any], norm: float) -> list[Any]:
-    """Gradients, None among them, scaled so that the norm of all together is at most `norm`."""
+def clipped(grads: Sequence[Any], norm: float, share: float = 1.0) -> list[Any]:
+    """Gradients, None among them, scaled so that the norm of all together is at most `norm`.
+
+    Args:
+        share: what they are multiplied by after that.
+    """
     squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads if g is not None]
-    factor = norm / ops.maximum(ops.sqrt(sum(squares)), norm)
+    factor = share * norm / ops.maximum(ops.sqrt(sum(squares)), norm)
     return [None if g is None else g * ops.cast(factor, g.dtype) for g in grads]
 
 

@@ -99,13 +99,13 @@ class Accuracy(keras.metrics.MeanMetricWrapper):
     """
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
-        super().__init__(_matches, name=name, dtype=dtype)
+        super().__init__(matches, name=name, dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "dtype": self.dtype}
 
 
-def _matches(y_true: Any, y_pred: Any) -> Any:
+def matches(y_true: Any, y_pred: Any) -> Any:
     """Per image, 1.0 where the answer is right."""
     if len(y_true.shape) == len(y_pred.shape):
         y_true = ops.argmax(y_true, axis=-1)

@@ -46,7 +46,14 @@ class Recipe:
         """The `keras_vit.data.Augmentation` of training images."""
         return self.plan.augmentation
 
-    def augment(self, dataset: Any, *, start: int = 0, seed: int | None = None) -> Any:
+    def augment(
+        self,
+        dataset: Any,
+        *,
+        start: int = 0,
+        seed: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ) -> Any:
         """Training batches for `fit`, of all epochs.
 
         Args:
@@ -54,6 +61,7 @@ class Recipe:
                 of single uint8 images and integer labels, in the order that they shall come in.
             start: batches that are done, to go on from there.
             seed: of order and changes; the plan's by default.
+            shard: as in `keras_vit.data.batches`; not of a tf.data.Dataset.
 
         Returns:
             A tf.data.Dataset of (images, labels), as `keras_vit.data.batches` gives it.
@@ -62,6 +70,8 @@ class Recipe:
         seed = self.plan.settings.seed if seed is None else seed
         changes = {"augment": self.augmentation, "start": start, "seed": seed}
         if _is_stream(dataset):
+            if shard != (0, 1):
+                raise UsageError("shard a tf.data dataset by its own shard(count, index)")
             # What is left of the passes when all steps are done is not asked for.
             passes = self.plan.epochs * -(-self.plan.steps_per_epoch // self._a_pass(size)) + 1
             return augmented(
@@ -69,20 +79,25 @@ class Recipe:
             )
         dataset = dataset if isinstance(dataset, Dataset) else load(dataset, "train")
         passes = -(-self.plan.epochs * self.plan.steps_per_epoch // steps_per_epoch(dataset, size))
-        return batches(dataset, self.preprocessing, size, shuffle=True, epochs=passes, **changes)
+        return batches(
+            dataset, self.preprocessing, size, shuffle=True, epochs=passes, shard=shard, **changes
+        )
 
-    def evaluation(self, dataset: Any) -> Any:
+    def evaluation(
+        self, dataset: Any, *, batch_size: int | None = None, shard: tuple[int, int] = (0, 1)
+    ) -> Any:
         """Batches for `validation_data`, with the checkpoint's own transform.
 
         Args:
             dataset: as in `augment`; of a name with splits, its validation split.
+            batch_size: in place of that of training. shard: as in `keras_vit.data.batches`.
         """
-        size = self.plan.loaded_batch
+        size = batch_size or self.plan.loaded_batch
         if _is_stream(dataset):
             return augmented(dataset, self.preprocessing, size, drop_remainder=False)
         if not isinstance(dataset, Dataset):
             dataset = load(dataset, "validation")
-        return batches(dataset, self.preprocessing, size)
+        return batches(dataset, self.preprocessing, size, shard=shard)
 
     def _a_pass(self, size: int) -> int:
         return steps_per_epoch(self.plan.train_size, size)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_vit.data.pipeline import plain_errors
+from keras_vit.distributed.team import Team
 from keras_vit.errors import KerasVitError
 from keras_vit.training.checkpoints import (
     Checkpoint,
@@ -63,6 +64,9 @@ class Work:
         stream: from the number of steps done to the batches after it. held_out: validation batches.
         epochs, steps: how many epochs, of how many steps.
         every_steps, every_seconds: between checkpoints inside an epoch; None for never.
+        fitted: from the model to the one of the same layers that `fit` gets.
+        team: who trains together. whole: all validation batches, where `held_out` has only the part
+            of this process of each.
     """
 
     compile: Mapping[str, Any]
@@ -73,6 +77,11 @@ class Work:
     steps: int
     every_steps: int | None = None
     every_seconds: float | None = None
+    fitted: Callable[[keras.Model], keras.Model] = lambda model: keras.Model(
+        model.input, model.output
+    )
+    team: Team = field(default_factory=Team)
+    whole: Any = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,12 @@ class Listeners:
 
     Attributes:
         epoch: gets the rows of all epochs so far, after each. step: gets (steps done, of all).
-        best: gets the model with the weights that validated best so far, and their row of `History`.
+        best: gets the row of `History` of the best epoch so far, while the model has its weights.
     """
 
     epoch: Callable[[Sequence[Mapping[str, Any]]], None] = lambda rows: None
     step: Callable[[int, int], None] = lambda done, total: None
-    best: Callable[[keras.Model, Mapping[str, Any]], None] = lambda model, best: None
+    best: Callable[[Mapping[str, Any]], None] = lambda best: None
 
 
 def run(model: keras.Model, work: Work, folder: RunFolder | None, listeners: Listeners) -> History:
@@ -102,12 +111,19 @@ def run(model: keras.Model, work: Work, folder: RunFolder | None, listeners: Lis
         KerasVitError: a loss that is not finite, damaged data, a folder that cannot be written. The
             newest checkpoint is one of before.
     """
+    with work.team.scope():
+        return _run(model, work, folder, listeners)
+
+
+def _run(model: keras.Model, work: Work, folder: RunFolder | None, listeners: Listeners) -> History:
     # A second model of the same layers: the caller's stays as he compiled it, and what is saved holds
     # no optimizer state, which would triple the file.
-    fitted = keras.Model(model.input, model.output)
+    fitted = work.fitted(model)
     fitted.compile(**work.compile)
-    file = None if folder is None else CheckpointFile(folder.last)
-    newest = None if file is None else file.read()
+    team = work.team
+    file = None if folder is None else CheckpointFile(folder.last, team.leads)
+    folder = folder if team.leads else None
+    newest = None if file is None else _flushed(file, team)
     history = History() if newest is None else History(**newest.record)
     evaluated = _Evaluated(history, listeners)
     if newest is not None:
@@ -120,7 +136,7 @@ def run(model: keras.Model, work: Work, folder: RunFolder | None, listeners: Lis
                 if newest is not None:
                     restore(variables_of(fitted), newest.arrays)
                 _fit(fitted, work, history.step, recorder, newest, callbacks)
-                newest = None if file is None or recorder.done else _flushed(file)
+                newest = None if file is None or recorder.done else _flushed(file, team)
             if file is not None:
                 file.wait()
     finally:
@@ -156,9 +172,13 @@ def _fit(
     )
 
 
-def _flushed(file: CheckpointFile) -> Checkpoint | None:
+def _flushed(file: CheckpointFile, team: Team) -> Checkpoint | None:
+    """The newest checkpoint, the same for the whole team."""
     file.wait()
-    return file.read()
+    team.wait("a checkpoint is written")
+    found = file.read()
+    team.wait("the checkpoint is read")
+    return found
 
 
 class _Evaluated(keras.callbacks.Callback):
@@ -182,7 +202,7 @@ class _Evaluated(keras.callbacks.Callback):
         accuracy = float((logs or {}).get("accuracy", np.nan))
         if accuracy > self.history.best.get("accuracy", -1.0):
             self.history.best = {"epoch": self.epoch, "accuracy": accuracy}
-            self.listeners.best(model, self.history.best)
+            self.listeners.best(self.history.best)
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -289,7 +309,7 @@ class _Recorder(keras.callbacks.Callback):
 
     def _due(self, inside: int) -> bool:
         """Whether it is time for a checkpoint inside the epoch."""
-        if self.file is None:
+        if self.file is None or not self.file.writes:
             return False
         steps, seconds = self.work.every_steps, self.work.every_seconds
         return (steps is not None and inside % steps == 0) or (
@@ -297,7 +317,7 @@ class _Recorder(keras.callbacks.Callback):
         )
 
     def _checkpoint(self, metrics: Mapping[str, np.ndarray]) -> None:
-        if self.file is None:
+        if self.file is None or not self.file.writes:
             return
         self.kept = time.perf_counter()
         arrays = {**values(variables_of(self.model)), **metrics, **random_state()}

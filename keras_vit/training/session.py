@@ -1,5 +1,6 @@
 """A run from its first step, or from where it was, to what it leaves: a file, or a folder."""
 
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Mapping
@@ -48,7 +49,8 @@ class Session:
             UsageError, KerasVitError: as `run` and `save_trained`.
         """
         history = run(self.model, self.work, None, self.listeners)
-        self._save(output, history, overwrite)
+        if self.work.team.leads:
+            self._save(self.work.team.alone(self.model), output, history, overwrite)
         return self._report(output, None, history)
 
     def to_folder(self, folder: RunFolder, resume: bool) -> TrainingReport:
@@ -57,49 +59,56 @@ class Session:
         Raises:
             UsageError, KerasVitError: as `run`, `RunFolder.locked` and `RunFolder.require_same`.
         """
-        with folder.locked():
-            if not (resume and folder.exists):
+        team = self.work.team
+        with folder.locked() if team.leads else contextlib.nullcontext():
+            if team.leads and not (resume and folder.exists):
                 folder.begin({**self.description, "result": None})
+            team.wait("the run is described")
             description = folder.described()
             folder.require_same(self.description["configuration"])
             if description["result"] is not None:
                 return TrainingReport.from_dict(description["result"])
+            if not team.leads:
+                history = run(self.model, self.work, folder, self.listeners)
+                return self._report(folder.model, folder.report, history)
             self._compare_versions(folder, description)
             folder.tidy()
             keeping = dataclasses.replace(self.listeners, best=self._keeper(folder))
             history = run(self.model, self.work, folder, keeping)
-            self._save(folder.model, history, overwrite=True)
-            best = folder.best_of(history.best["epoch"])
-            if best.exists():  # else the run was killed after this point, and went on
-                replace_durably(best, folder.best)
-            folder.keep_best()
-            text = page(
-                self.model,
-                self.held_out,
-                self.config.preprocessing,
-                self.work,
-                history,
-                description,
-            )
-            write_whole(folder.report, text)
-            report = self._report(folder.model, folder.report, history)
-            folder.describe({**description, "result": report.to_dict()})
-            return report
+            return self._concluded(folder, description, history)
 
-    def _save(self, output: Path, history: History, overwrite: bool) -> None:
+    def _concluded(
+        self, folder: RunFolder, description: Mapping[str, Any], history: History
+    ) -> TrainingReport:
+        """What a finished run leaves in its folder."""
+        model = self.work.team.alone(self.model)
+        self._save(model, folder.model, history, overwrite=True)
+        best = folder.best_of(history.best["epoch"])
+        if best.exists():  # else the run was killed after this point, and went on
+            replace_durably(best, folder.best)
+        folder.keep_best()
+        preprocessing = self.config.preprocessing
+        text = page(model, self.held_out, preprocessing, self.work, history, description)
+        write_whole(folder.report, text)
+        report = self._report(folder.model, folder.report, history)
+        folder.describe({**description, "result": report.to_dict()})
+        return report
+
+    def _save(self, model: keras.Model, output: Path, history: History, overwrite: bool) -> None:
         images = next(iter(self.work.held_out))[0]
         config = self._trained_config(history.epochs[-1])
-        save_trained(self.model, config, output, overwrite, np.asarray(images))
+        save_trained(model, config, output, overwrite, np.asarray(images))
 
     def _keeper(self, folder: RunFolder) -> Any:
         """A function that keeps the model of the best epoch so far."""
 
-        def keep(model: keras.Model, best: Mapping[str, Any]) -> None:
+        def keep(best: Mapping[str, Any]) -> None:
             config = self._trained_config(
                 {"epoch": best["epoch"], "val_accuracy": best["accuracy"]}
             )
             draft = folder.checkpoints / f".{folder.best.name}.draft.keras"
-            VisionModel(model.input, model.output, name=self.model.name, config=config).save(draft)
+            model = self.model
+            VisionModel(model.input, model.output, name=model.name, config=config).save(draft)
             replace_durably(draft, folder.best_of(best["epoch"]))
 
         return keep
