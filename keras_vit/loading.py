@@ -129,7 +129,7 @@ def load(
         table = layout.for_model(variable.path for variable in model.weights)
         report = fill(
             model.weights,
-            checkpoint.renamed(table.spelled),
+            table.unfolded(checkpoint),
             table,
             _geometry(model, card, patch_resize),
             config.arguments,
@@ -218,8 +218,9 @@ def _locate(
     sha256 = None if sha256 is None else lower_sha256(sha256)
     if text == "pretrained":
         if card.hub_id is None:
+            where = f" (they are at {card.source_url})" if card.source_url else ""
             raise CheckpointError(
-                f'{card.name} has no published weights: pass weights=None, or weights="FILE"'
+                f'{card.name} has no weights on the hub{where}: pass weights=None, or weights="FILE"'
             )
         files = [file for file in (card.hub_file, *_HUB_FILES) if file]
         path = fetch(card.hub_id, list(dict.fromkeys(files)), sha256=sha256 or card.sha256)

@@ -9,8 +9,9 @@ coefficient (-0.5 or -0.75), whether the kernel widens when shrinking, where the
 | `bicubic_antialias`    | timm state dicts, DINOv2 with registers (torch, antialias=True)    |
 | `bilinear_antialias`   | FlexiViT in big_vision (jax.image.resize "linear")                 |
 | `bicubic`              | DeiT, MAE, Hugging Face (torch, antialias=False)                   |
+| `bicubic_offset`       | DINO, DINOv2 without registers (torch, scale_factor=(new + 0.1) / old) |
 | `bilinear`             | timm's .npz loader; PI-resize in big_vision (tf.image.resize)      |
-| `linear_align_corners` | vision_transformer, big_vision, CvT (scipy.ndimage.zoom, order=1)  |
+| `linear_align_corners` | vision_transformer, big_vision, CvT (scipy.ndimage.zoom, order=1); C-RADIO |
 
 One difference is on purpose: where rounding puts the last sample of `scipy.ndimage.zoom` just
 beyond the old grid (24 to 22, 28 to 14, 32 to 16, ...), scipy returns zeros for the last row and
@@ -140,10 +141,20 @@ def _antialias(xp: Any, columns: Any, rows: Any, old: Any, new: Any, kernel: Ker
 
 
 def _half_pixel(
-    xp: Any, columns: Any, rows: Any, old: Any, new: Any, kernel: Kernel, taps: range
+    xp: Any,
+    columns: Any,
+    rows: Any,
+    old: Any,
+    new: Any,
+    kernel: Kernel,
+    taps: range,
+    offset: float = 0.0,
 ) -> Any:
-    """Half-pixel centres, no widening; taps beyond the border count for the border's sample."""
-    return _sample(xp, columns, (rows + 0.5) * (old / new) - 0.5, old, kernel, taps)
+    """Half-pixel centres, no widening; taps beyond the border count for the border's sample.
+
+    The samples lie as if there were `offset` more of them.
+    """
+    return _sample(xp, columns, (rows + 0.5) * (old / (new + offset)) - 0.5, old, kernel, taps)
 
 
 def _align_corners(xp: Any, columns: Any, rows: Any, old: Any, new: Any) -> Any:
@@ -185,6 +196,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "bicubic_antialias": partial(_antialias, kernel=_cubic(-0.5)),
     "bilinear_antialias": partial(_antialias, kernel=_triangle),
     "bicubic": partial(_half_pixel, kernel=_cubic(-0.75), taps=range(-1, 3)),
+    "bicubic_offset": partial(_half_pixel, kernel=_cubic(-0.75), taps=range(-1, 3), offset=0.1),
     "bilinear": partial(_half_pixel, kernel=_triangle, taps=range(2)),
     "linear_align_corners": _align_corners,
 }

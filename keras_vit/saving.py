@@ -111,4 +111,4 @@ def _tensors(model: VisionModel, table: Layout, layout: str) -> dict[str, Any]:
         parts = table.from_keras(row, array, arguments)
         tensors.update(zip(row.names, parts, strict=True))
         tensors.update(table.constants_beside(variable.path))
-    return tensors
+    return table.folded(tensors)

@@ -13,7 +13,13 @@ from pathlib import Path
 from timm.data import ImageNetInfo
 
 LABELS = Path(__file__).parent.parent / "zoo" / "labels"
-SETS = {"imagenet1k": "imagenet-1k", "imagenet21k": "imagenet-21k-goog"}
+SETS = {
+    "imagenet1k": "imagenet-1k",
+    "imagenet12k": "imagenet-12k",
+    "imagenet21k": "imagenet-21k-goog",
+    "imagenet21k_miil": "imagenet-21k-miil",
+    "imagenet22k": "imagenet-22k",
+}
 
 # ImageNet-1k has two cranes whose only lemma is "crane", and two maillots. These are torchvision's names.
 KNOWN = {"imagenet1k": {"n02012849": "crane bird", "n03710721": "maillot tank suit"}}

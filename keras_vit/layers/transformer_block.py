@@ -8,6 +8,7 @@ import keras
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.composite import dtype_config
 from keras_vit.layers.drop_path import drop_path, dropped
+from keras_vit.layers.gated_mlp import GatedMLP
 from keras_vit.layers.layer_norm import LayerNormalization
 from keras_vit.layers.layer_scale import LayerScale
 from keras_vit.layers.mlp import MLP
@@ -23,6 +24,7 @@ class TransformerBlock(keras.layers.Layer):
         num_heads, qkv_bias, qk_norm, attn_drop_rate: as in `Attention`.
         mlp_ratio: hidden width of the MLP over the width.
         act: activation of the MLP.
+        gated_mlp: whether the MLP is a `GatedMLP`, such as SwiGLU with `act="silu"`.
         norm_eps: epsilon of the LayerNorms.
         init_values: LayerScale's initial value; None leaves LayerScale out.
         proj_drop_rate: dropout after the attention's projection and the MLP's dense layers.
@@ -53,6 +55,7 @@ class TransformerBlock(keras.layers.Layer):
         drop_path_rate: float = 0.0,
         weight_init: str = "timm",
         gradient_checkpointing: bool = False,
+        gated_mlp: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +67,7 @@ class TransformerBlock(keras.layers.Layer):
         self.num_heads, self.mlp_ratio = num_heads, mlp_ratio
         self.qkv_bias, self.qk_norm = qkv_bias, qk_norm
         self.act, self.norm_eps, self.init_values = act, norm_eps, init_values
+        self.gated_mlp = gated_mlp
         self.attn_drop_rate, self.proj_drop_rate = attn_drop_rate, proj_drop_rate
         self.drop_path_rate, self.weight_init = drop_path_rate, weight_init
         self.gradient_checkpointing = gradient_checkpointing
@@ -101,7 +105,7 @@ class TransformerBlock(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         dim = input_shape[-1]
         assert dim is not None, "the width of the tokens must be known"
-        self.mlp = MLP(
+        self.mlp = (GatedMLP if self.gated_mlp else MLP)(
             int(dim * self.mlp_ratio),
             act=self.act,
             drop_rate=self.proj_drop_rate,
@@ -168,6 +172,7 @@ class TransformerBlock(keras.layers.Layer):
             "qkv_bias": self.qkv_bias,
             "qk_norm": self.qk_norm,
             "act": self.act,
+            "gated_mlp": self.gated_mlp,
             "norm_eps": self.norm_eps,
             "init_values": self.init_values,
             "attn_drop_rate": self.attn_drop_rate,

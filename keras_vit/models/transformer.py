@@ -42,6 +42,7 @@ def transformer(
     weight_init: str,
     position_embedding: bool = True,
     pool_include_prefix: bool = False,
+    gated_mlp: bool = False,
     drop_rate: float = 0.0,
     pos_drop_rate: float = 0.0,
     proj_drop_rate: float = 0.0,
@@ -58,6 +59,7 @@ def transformer(
         grid: (height, width) that the position embedding is learned for.
         num_classes: number of logits; 0 gives the pooled features.
         depth, num_heads, mlp_ratio: number of blocks, heads, hidden width over width.
+        gated_mlp: as in `TransformerBlock`.
         qkv_bias, qk_norm: bias of the joint projection; LayerNorm of queries and keys.
         init_values: LayerScale's initial value, or None for no LayerScale.
         class_token, dist_token, reg_tokens, no_embed_class, position_embedding: as in `TokenEmbedding`.
@@ -108,6 +110,7 @@ def transformer(
             qkv_bias=qkv_bias,
             qk_norm=qk_norm,
             act=act,
+            gated_mlp=gated_mlp,
             norm_eps=norm_eps,
             init_values=init_values,
             attn_drop_rate=attn_drop_rate,

@@ -38,6 +38,53 @@ def deit_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> d
     return {"model_type": "deit", "architectures": [name], **_config(arguments, labels)}
 
 
+def clip_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of a CLIPVisionModelWithProjection; without a projection, of a CLIPVisionModel."""
+    if not arguments["num_classes"]:
+        return _tower("clip_vision_model", "CLIPVisionModel", arguments)
+    config = _tower("clip_vision_model", "CLIPVisionModelWithProjection", arguments)
+    return {**config, "projection_dim": arguments["num_classes"]}
+
+
+def siglip_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of a SiglipVisionModel, with its attention pooling or without."""
+    config = _tower("siglip_vision_model", "SiglipVisionModel", arguments)
+    return {**config, "vision_use_head": arguments["global_pool"] == "map"}
+
+
+def dinov2_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of a Dinov2Model, or with registers of a Dinov2WithRegistersModel."""
+    registers, gated = arguments["reg_tokens"], arguments.get("gated_mlp", False)
+    kind = (
+        ("dinov2_with_registers", "Dinov2WithRegistersModel")
+        if registers
+        else ("dinov2", "Dinov2Model")
+    )
+    return {
+        **_tower(*kind, {**arguments, "act": "gelu" if gated else arguments["act"]}),
+        "qkv_bias": arguments["qkv_bias"],
+        # What is said is the width before two thirds of it are taken for the gate and for the value.
+        "mlp_ratio": round(arguments["mlp_ratio"] * (1.5 if gated else 1)),
+        "use_swiglu_ffn": gated,
+        "layerscale_value": arguments["init_values"],
+        **({"num_register_tokens": registers} if registers else {}),
+    }
+
+
+def _tower(kind: str, architecture: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json of a model without classes."""
+    classifier = (
+        "id2label",
+        "label2id",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "qkv_bias",
+    )
+    config = _config({**arguments, "num_classes": 0}, None)
+    kept = {key: value for key, value in config.items() if key not in classifier}
+    return {"model_type": kind, "architectures": [architecture], **kept}
+
+
 def _config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
     return {
         "hidden_size": arguments["embed_dim"],
@@ -102,6 +149,7 @@ def read_settings(path: Path, settings: Mapping[str, str]) -> dict[str, Any]:
         if path.stat().st_size > _MAX_CONFIG:
             raise ValueError("too large")
         config = dict(json.loads(path.read_bytes()))
+        config = dict(config.get("vision_config", config))  # of a model that has texts, too
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is no model's config.json: {error}") from error
     found = {name: config[key] for name, key in settings.items() if key in config}

@@ -8,13 +8,16 @@ import importlib
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_vit.errors import UsageError
+from keras_vit.weights.checkpoint import Checkpoint
+from keras_vit.weights.rearranging import Change
 
 Array = NDArray[Any]
 Arguments = Mapping[str, Any]
@@ -122,6 +125,10 @@ KINDS = {
     "patch": Kind(*_OIHW, resized="patch"),
     "depthwise": Kind(*_permuted(2, 3, 0, 1)),  # (C, 1, h, w) to (h, w, C, 1)
     "positions": Kind(_same, _same, resized="positions"),  # (1, tokens, dim)
+    "flat_positions": Kind(  # (tokens, dim)
+        lambda a: a[None], lambda a, _: a[0], resized="positions"
+    ),
+    "flat_token": Kind(lambda a: a[None, None], lambda a, _: a[0, 0]),  # (dim,) to (1, 1, dim)
     # Google's .npz arrays, most of which lie as Keras' do
     "same": Kind(_same, _same),
     "same_pointwise": Kind(  # (1, 1, in, out) to (in, out)
@@ -154,6 +161,8 @@ class Layout:
         constants: tensors that are written although the model has none, and not read.
         renames: (pattern, replacement) pairs of `re.sub`, which bring other spellings of a checkpoint's
             names, such as a newer version's, to those of the table; applied in turn, on the way in.
+        changes: what is done to the tensors after that, to have those of the table.
+        marks: names that are no row's, by which the library's files are told from others.
         numerics: whose arithmetic a checkpoint with these names was made for, where it is not that of
             the catalogue entry: `"source"` or `"timm"`.
         variants: tables for models that this one lacks names for, such as those of another class.
@@ -171,6 +180,8 @@ class Layout:
     ignored: tuple[str, ...] = ()
     constants: tuple[Constant, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    changes: tuple[Change, ...] = ()
+    marks: tuple[str, ...] = ()
     numerics: str | None = None
     variants: tuple["Layout", ...] = ()
     requires: Arguments = field(default_factory=dict)
@@ -192,6 +203,16 @@ class Layout:
             return [array]
         parts = [array] if len(row.names) == 1 else np.split(array, len(row.names), axis=-1)
         return [KINDS[row.kind].from_keras(part, arguments) for part in parts]
+
+    def unfolded(self, checkpoint: Checkpoint) -> Checkpoint:
+        """A checkpoint with the names and the tensors of the table."""
+        checkpoint = checkpoint.renamed(self.spelled)
+        tensors = reduce(lambda t, change: change.unfold(t), self.changes, dict(checkpoint.tensors))
+        return replace(checkpoint, tensors=tensors)
+
+    def folded(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """The table's tensors of a model as the library keeps them."""
+        return reduce(lambda a, change: change.fold(a), reversed(self.changes), arrays)
 
     def by_path(self) -> "Layout":
         """The layout of a model's own arrays, called by their variable paths."""
@@ -256,7 +277,8 @@ class Layout:
         """How many of a checkpoint's names are in the table, or in the variant that knows most."""
         known = "|".join(_pattern(name) for row in self.rows for name in row.names)
         names = list(names)
-        here = sum(re.fullmatch(known, self.spelled(name)) is not None for name in names)
+        spelled = [self.spelled(name) for name in names]
+        here = sum(re.fullmatch(known, name) is not None or name in self.marks for name in spelled)
         return max([here, *(variant.count_known(names) for variant in self.variants)])
 
 

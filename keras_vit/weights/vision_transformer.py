@@ -11,9 +11,15 @@ from keras_vit.weights.huggingface import SETTINGS, deit_config, vit_config
 from keras_vit.weights.name_map import Layout, Row
 
 
-def _dense(ours: str, theirs: str) -> tuple[Row, Row]:
+def dense(ours: str, theirs: str) -> tuple[Row, Row]:
+    """The rows of a Dense that torch calls a Linear."""
     kernel = Row(f"{ours}/kernel", f"{theirs}.weight", "linear")
     return kernel, Row(f"{ours}/bias", f"{theirs}.bias")
+
+
+def norm(ours: str, theirs: str) -> tuple[Row, Row]:
+    """The rows of a LayerNorm."""
+    return Row(f"{ours}/gamma", f"{theirs}.weight"), Row(f"{ours}/beta", f"{theirs}.bias")
 
 
 TIMM = Layout(
@@ -52,7 +58,7 @@ TIMM = Layout(
         *(
             row
             for name in ("q", "kv", "proj", "mlp/fc1", "mlp/fc2")
-            for row in _dense(f"attn_pool/{name}", f"attn_pool.{name.replace('/', '.')}")
+            for row in dense(f"attn_pool/{name}", f"attn_pool.{name.replace('/', '.')}")
         ),
         Row("attn_pool/norm/gamma", "attn_pool.norm.weight"),
         Row("attn_pool/norm/beta", "attn_pool.norm.bias"),
@@ -127,12 +133,15 @@ NPZ = Layout(
 )
 
 # In-memory names of version 5, and what they are on the hub.
-_VERSION_5 = (
-    (r"(^|\.)layers\.(\d+)\.", r"\1encoder.layer.\2."),
+VERSION_5_ATTENTION = (
     (r"\.attention\.q_proj\.", ".attention.attention.query."),
     (r"\.attention\.k_proj\.", ".attention.attention.key."),
     (r"\.attention\.v_proj\.", ".attention.attention.value."),
     (r"\.attention\.o_proj\.", ".attention.output.dense."),
+)
+_VERSION_5 = (
+    (r"(^|\.)layers\.(\d+)\.", r"\1encoder.layer.\2."),
+    *VERSION_5_ATTENTION,
     (r"\.mlp\.fc1\.", ".intermediate.dense."),
     (r"\.mlp\.fc2\.", ".output.dense."),
 )
@@ -179,8 +188,8 @@ _HUGGINGFACE_DISTILLED = Layout(
     rows=(
         *_huggingface("deit."),
         Row("embedding/dist_token", "deit.embeddings.distillation_token"),
-        *_dense("head", "cls_classifier"),
-        *_dense("head_dist", "distillation_classifier"),
+        *dense("head", "cls_classifier"),
+        *dense("head_dist", "distillation_classifier"),
     ),
     heads=("cls_classifier.", "distillation_classifier."),
     ignored=(r"deit\.pooler\..*", r"deit\.embeddings\.mask_token"),
@@ -191,8 +200,8 @@ _HUGGINGFACE_DISTILLED = Layout(
 )
 
 # transformers' ViTModel, whose pooler is the pre-training head's dense layer.
-_HUGGINGFACE_BASE = Layout(
-    rows=(*_huggingface(""), *_dense("pre_logits", "pooler.dense")),
+HUGGINGFACE_BASE = Layout(
+    rows=(*_huggingface(""), *dense("pre_logits", "pooler.dense")),
     heads=("classifier.",),
     pre_heads=("pooler.",),
     ignored=(r"embeddings\.mask_token",),
@@ -204,11 +213,11 @@ _HUGGINGFACE_BASE = Layout(
 
 # transformers' ViTForImageClassification, which the plain DeiT files of the hub are for too.
 HUGGINGFACE = Layout(
-    rows=(*_huggingface("vit."), *_dense("head", "classifier")),
+    rows=(*_huggingface("vit."), *dense("head", "classifier")),
     heads=("classifier.",),
     ignored=(r"vit\.pooler\..*", r"vit\.embeddings\.mask_token"),
     renames=(*_VERSION_5, (f"^{_BASE}", "vit.")),
-    variants=(_HUGGINGFACE_DISTILLED, _HUGGINGFACE_BASE),
+    variants=(_HUGGINGFACE_DISTILLED, HUGGINGFACE_BASE),
     requires=_REQUIRED,
     settings=SETTINGS,
     config=vit_config,
