@@ -8,8 +8,8 @@ A family is one file, `zoo/FAMILY.toml`:
   nothing gives them, since TOML has no null;
 * `[numerics]`: `default`, and one table of builder arguments for each of `timm` and `source`;
 * `[preprocessing]`: what an entry's `preprocessing` table adds to or replaces;
-* `[architectures.A]`: builder arguments, and perhaps `preprocessing`, `numerics`, and `default_in`: the family
-  whose tags hold the default one, where several families have the architecture;
+* `[architectures.A]`: builder arguments, and perhaps `preprocessing`, `numerics`, and `default_in`: the
+  family whose tags hold the default one, where several families have the architecture;
 * `[architectures.A.tags.T]`: the checkpoint `A.T`. Its facts are the names in `_FACTS`; whatever else
   stands here is a builder argument, such as `num_classes`. The first tag is the default one;
 * `[tags.T]`: `description` of a tag, and its `paper` where that is not the family's;
