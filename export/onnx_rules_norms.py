@@ -31,15 +31,23 @@ def layer_norm(graph: Graph, layer: Any, x: Value, factor: float = 1.0) -> Value
     return graph.node("LayerNormalization", x, scale, *bias, axis=-1, epsilon=layer.epsilon)
 
 
-def rms_norm(graph: Graph, layer: Any, x: Value) -> Value:
-    """RMSNormalization over the last axis, of its parts: the operator is opset 23's alone."""
+def rms_norm(graph: Graph, layer: Any, x: Value, factor: float = 1.0) -> Value:
+    """RMSNormalization over the last axis, of its parts: the operator is opset 23's alone.
+
+    `factor` multiplies what it gives.
+    """
     if layer.axis not in (-1, len(x.shape) - 1, [-1]):
         raise NoRule(f"no rule for RMSNormalization over axis {layer.axis}, layer {layer.name!r}")
     x = graph.channels_last(x)
     squares = reduce(graph, "ReduceMean", graph.node("Mul", x, x), [-1], True)
     root = graph.node("Sqrt", graph.node("Add", squares, scalar(layer.epsilon)))
     return channelwise(
-        graph, "Mul", graph.node("Div", x, root), layer, "scale", lambda: layer.scale
+        graph,
+        "Mul",
+        graph.node("Div", x, root),
+        layer,
+        "scale",
+        lambda: factor * as_array(layer.scale),
     )
 
 

@@ -100,16 +100,16 @@ def transformer_block(
         layer.attn,
         normed,
         return_attention_scores=return_attention_scores or None,
-        factors=_gamma(layer.ls1),
+        factors=gamma_of(layer.ls1),
     )
     mixed, scores = mixed if return_attention_scores else (mixed, None)
     x = graph.node("Add", x, mixed)
-    hidden = graph.layer(layer.mlp, graph.layer(layer.norm2, x), factors=_gamma(layer.ls2))
+    hidden = graph.layer(layer.mlp, graph.layer(layer.norm2, x), factors=gamma_of(layer.ls2))
     x = graph.node("Add", x, hidden)
     return (x, scores) if return_attention_scores else x
 
 
-def _gamma(scale: Any) -> Callable[[], np.ndarray] | None:
+def gamma_of(scale: Any) -> Callable[[], np.ndarray] | None:
     """LayerScale's factors, or None where there is none."""
     if scale is None:
         return None
@@ -231,9 +231,9 @@ def attention_operator(graph: Graph, query: Value, key: Value, value: Value, hea
     )
 
 
-def with_scores(graph: Graph, layer: Any, x: Any) -> Any:
+def with_scores(graph: Graph, layer: Any, x: Any, rope: Value | None = None) -> Any:
     """A block that gives its attention map as well."""
-    return graph.layer(layer.block, x, return_attention_scores=True)
+    return graph.layer(layer.block, x, return_attention_scores=True, rope=rope)
 
 
 def token_pool(graph: Graph, layer: Any, x: Value) -> Value:

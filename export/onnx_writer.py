@@ -15,6 +15,7 @@ import onnx
 from keras_vit import __version__
 from keras_vit.export import (
     onnx_rules_cvt,
+    onnx_rules_eva,
     onnx_rules_images,
     onnx_rules_keras,
     onnx_rules_norms,
@@ -37,6 +38,7 @@ RULES = {
     **onnx_rules_vit.RULES,
     **onnx_rules_resnet.RULES,
     **onnx_rules_cvt.RULES,
+    **onnx_rules_eva.RULES,
     **onnx_rules_images.RULES,
     **onnx_rules_outputs.RULES,
 }

@@ -18,7 +18,10 @@ from keras_vit.layers import (
     Bottleneck,
     ConvEmbedding,
     ConvTransformerBlock,
+    EvaBlock,
     ResNetStem,
+    RotaryAttention,
+    RotaryEmbedding,
     TokenEmbedding,
     TransformerBlock,
 )
@@ -86,14 +89,17 @@ def _macs_of_model(layer: keras.Model) -> int:
 
 
 @_macs.register(TokenEmbedding)
-def _macs_of_tokens(layer: TokenEmbedding) -> int:
-    """Tokens and position embeddings are only added."""
+@_macs.register(RotaryEmbedding)
+def _macs_of_positions(layer: TokenEmbedding | RotaryEmbedding) -> int:
+    """Tokens and position embeddings are only added, and angles made once for all images."""
     return 0
 
 
 @_macs.register(Attention)
 @_macs.register(TransformerBlock)
-def _macs_of_attention(layer: Attention | TransformerBlock) -> int:
+@_macs.register(RotaryAttention)
+@_macs.register(EvaBlock)
+def _macs_of_attention(layer: keras.layers.Layer) -> int:
     dense = _macs.dispatch(keras.layers.Layer)(layer)
     return dense + 2 * _positions(layer) ** 2 * layer.output.shape[-1]
 

@@ -15,7 +15,10 @@ from keras_vit.layers import (
     ConvAttention,
     ConvEmbedding,
     ConvTransformerBlock,
+    EvaBlock,
     PatchEmbedding,
+    RotaryAttention,
+    RotaryEmbedding,
     TokenEmbedding,
     TransformerBlock,
 )
@@ -23,7 +26,7 @@ from keras_vit.layers.grids import grid_and_prefix
 from keras_vit.layers.with_scores import WithScores
 
 Images = NDArray[np.floating[Any]]
-BLOCKS = (TransformerBlock, ConvTransformerBlock)
+BLOCKS = (TransformerBlock, ConvTransformerBlock, EvaBlock)
 
 
 @dataclass
@@ -117,7 +120,7 @@ def trace(
         )
         if wanted:
             outputs, found.scores[layer.name] = WithScores(layer, name=layer.name)(
-                args[0], scores_offset=found.offsets.get(layer.name)
+                *args, scores_offset=found.offsets.get(layer.name), **kwargs
             )
         else:
             outputs = layer(*args, **kwargs)
@@ -214,16 +217,21 @@ def _of_tokens(layer: Any, before: Place, outputs: Any) -> Place:
     return replace(before, prefix=prefix + ("register",) * layer.reg_tokens)
 
 
-_PLACES: dict[type, Callable[[Any, Place, Any], Place]] = {
+def _of_angles(layer: Any, before: Place, outputs: Any) -> None:
+    """Tables of cosines and sines are no tokens."""
+
+
+_PLACES: dict[type, Callable[[Any, Place, Any], Place | None]] = {
     PatchEmbedding: _of_patches,
     ConvEmbedding: _of_windows,
     TokenEmbedding: _of_tokens,
+    RotaryEmbedding: _of_angles,
 }
 
 
 def _key_place(layer: Any, place: Place) -> Place:
     """Where a block's keys lie, whose queries lie at `place`."""
-    if isinstance(layer.attn, Attention):
+    if isinstance(layer.attn, Attention | RotaryAttention):
         return place
     assert isinstance(layer.attn, ConvAttention)
     projection = layer.attn.conv_proj_k

@@ -9,6 +9,7 @@ from keras_vit.layers.conv_block import ConvTransformerBlock
 from keras_vit.layers.conv_embedding import ConvEmbedding
 from keras_vit.layers.conv_projection import PROJECTIONS, ConvProjection
 from keras_vit.layers.drop_path import drop_path
+from keras_vit.layers.eva_block import EvaBlock
 from keras_vit.layers.gated_mlp import GatedMLP
 from keras_vit.layers.group_norm import GroupNorm
 from keras_vit.layers.initializers import SCHEMES, WeightInit, skip_initialization
@@ -19,6 +20,8 @@ from keras_vit.layers.patch_embedding import PatchEmbedding
 from keras_vit.layers.pooling import POOLINGS, MapPool, TokenPool
 from keras_vit.layers.preprocess import Preprocess
 from keras_vit.layers.resnet_stem import ResNetStem
+from keras_vit.layers.rotary import RotaryEmbedding
+from keras_vit.layers.rotary_attention import RotaryAttention
 from keras_vit.layers.standardized_conv import StandardizedConv2D
 from keras_vit.layers.token_embedding import TokenEmbedding
 from keras_vit.layers.transformer_block import TransformerBlock
@@ -37,6 +40,7 @@ __all__ = [
     "ConvEmbedding",
     "ConvProjection",
     "ConvTransformerBlock",
+    "EvaBlock",
     "GatedMLP",
     "GroupNorm",
     "LayerNormalization",
@@ -45,6 +49,8 @@ __all__ = [
     "PatchEmbedding",
     "Preprocess",
     "ResNetStem",
+    "RotaryAttention",
+    "RotaryEmbedding",
     "StandardizedConv2D",
     "TokenEmbedding",
     "TokenPool",

@@ -116,6 +116,19 @@ _SCHEMES: dict[str, dict[str, Callable[[tuple[int, ...]], keras.initializers.Ini
         "token": _normal(0.02),
         "head": _normal(0.02),
     },
+    # timm/models/eva.py `init_weights`, but for what it divides by: `proj` and `fc2` of block i by
+    # sqrt(2 i + 2). A new classifier gives next to nothing.
+    "eva": {
+        "kernel": _normal(0.02),
+        "qkv": _normal(0.02),
+        "kv": _normal(0.02),
+        "mlp_bias": _zeros,
+        "patch": _torch_conv,
+        "pos_embed": _normal(0.02),
+        "token": _normal(0.02),
+        "latent": _by_width,
+        "head": _normal(0.02e-3),
+    },
     # Of BiT alone: timm/models/resnetv2.py, and bit_pytorch/models.py with `zero_head`.
     "timm_resnetv2": {"conv": _he_fan_out, "head": _normal(0.01)},
     "bit": {"conv": _torch_conv, "head": _zeros},
@@ -128,7 +141,8 @@ class WeightInit(keras.initializers.Initializer):
     """The initial value of one weight.
 
     Args:
-        scheme: `"timm"`, `"jax"`, of CvT `"cvt"`, or of BiT `"timm_resnetv2"` or `"bit"`.
+        scheme: `"timm"`, `"jax"`, of EVA and its heirs `"eva"`, of CvT `"cvt"`, or of BiT `"timm_resnetv2"`
+            or `"bit"`.
         role: what the weight is: `"kernel"`, `"qkv"`, `"kv"`, `"mlp_bias"`, `"patch"`, `"pos_embed"`,
             `"token"`, `"dist_token"`, `"latent"` (a pooling's query), `"head"`, `"depthwise"`, `"conv"` (a
             standardised kernel) or `"last_norm"` (the scale that ends a residual branch).

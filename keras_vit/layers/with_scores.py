@@ -18,30 +18,44 @@ class WithScores(keras.layers.Layer):
     Call arguments:
         inputs: what the block takes.
         scores_offset: as in the block's attention.
+        rope: the block's table of rotary positions, if it takes one.
 
     Output: what the block gives, and its scores `(batch, num_heads, queries, keys)` in float32.
     """
 
     def __init__(self, block: keras.layers.Layer, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # the block casts what it takes
         self.block = block
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if not self.block.built:
             self.block.build(input_shape)
 
-    def call(self, inputs: Any, scores_offset: Any = None, training: bool | None = None) -> Any:
+    def call(
+        self,
+        inputs: Any,
+        scores_offset: Any = None,
+        training: bool | None = None,
+        rope: Any = None,
+    ) -> Any:
         return self.block(
             inputs,
             training=training,
             return_attention_scores=True,
             scores_offset=scores_offset,
+            **({} if rope is None else {"rope": rope}),
         )
 
     def compute_output_spec(
-        self, inputs: Any, scores_offset: Any = None, training: bool | None = None
+        self,
+        inputs: Any,
+        scores_offset: Any = None,
+        training: bool | None = None,
+        rope: Any = None,
     ) -> Any:
-        return self.block.compute_output_spec(inputs, training, return_attention_scores=True)
+        return self.block.compute_output_spec(
+            inputs, training=training, return_attention_scores=True
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import keras
 
-from keras_vit.layers import Bottleneck, ConvTransformerBlock, TransformerBlock
+from keras_vit.layers import Bottleneck, ConvTransformerBlock, EvaBlock, TransformerBlock
 
-_BLOCKS = (TransformerBlock, ConvTransformerBlock, Bottleneck)
+_BLOCKS = (TransformerBlock, ConvTransformerBlock, EvaBlock, Bottleneck)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,23 @@ LAYERS = {
         lambda **kw: layers.TransformerBlock(3, init_values=0.1, drop_path_rate=0.1, **kw),
         TOKENS,
     ),
+    "rotary-attention": (
+        lambda **kw: layers.RotaryAttention(
+            3, qkv_fused=False, key_bias=False, inner_norm=True, **kw
+        ),
+        TOKENS,
+    ),
+    "rotary-attention-beside": (
+        lambda **kw: layers.RotaryAttention(3, key_bias=False, qk_norm=True, norm="rms", **kw),
+        TOKENS,
+    ),
+    "eva-block": (
+        lambda **kw: layers.EvaBlock(
+            3, mlp="swiglu", mlp_norm=True, init_values=0.1, drop_path_rate=0.1, **kw
+        ),
+        TOKENS,
+    ),
+    "eva-block-post-norm": (lambda **kw: layers.EvaBlock(3, post_norm=True, **kw), TOKENS),
     "layer-norm": (lambda **kw: layers.LayerNormalization(epsilon=1e-6, **kw), TOKENS),
     "layer-scale": (lambda **kw: layers.LayerScale(0.5, **kw), TOKENS),
     "pool-token": (lambda **kw: layers.TokenPool("token", 1, **kw), TOKENS),
