@@ -12,7 +12,14 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import StdConv2d, StdConv2dSame, resample_abs_pos_embed, resample_patch_embed
+from timm.layers import (
+    GluMlp,
+    StdConv2d,
+    StdConv2dSame,
+    resample_abs_pos_embed,
+    resample_patch_embed,
+)
+from timm.models.eva import Eva
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer_hybrid import HybridEmbed
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,7 +33,7 @@ def configuration(name: str) -> Any:
 def built(name: str) -> Any:
     """timm's model, without memory or initial values."""
     with torch.device("meta"):
-        return timm.create_model(name).eval()
+        return timm.create_model(name).eval().requires_grad_(False)
 
 
 def macs(model: Any) -> int:
@@ -40,6 +47,8 @@ def numbers(model: Any) -> dict[str, Any]:
     """Arguments and parameters, read off the built model."""
     if isinstance(model, ResNetV2):
         arguments = resnet(model)
+    elif isinstance(model, Eva):
+        arguments = eva(model)
     elif isinstance(model.patch_embed, HybridEmbed):
         arguments = transformer(model) | below(model.patch_embed)
     else:
@@ -49,9 +58,15 @@ def numbers(model: Any) -> dict[str, Any]:
 
 
 def transformer(model: Any) -> dict[str, Any]:
-    """Arguments of a ViT."""
+    """Arguments of a ViT; those that few have, where they are set."""
     block = model.blocks[0]
+    norms = (block.norm1, block.norm2, model.norm, model.fc_norm)
+    rare = {
+        "gated_mlp": isinstance(block.mlp, GluMlp),
+        "pool_include_prefix": model.pool_include_prefix,
+    }
     return {
+        **{name: value for name, value in rare.items() if value},
         "image_size": list(model.patch_embed.img_size),
         "in_chans": model.patch_embed.proj.in_channels,
         "num_classes": model.num_classes,
@@ -59,7 +74,7 @@ def transformer(model: Any) -> dict[str, Any]:
         "embed_dim": model.embed_dim,
         "depth": len(model.blocks),
         "num_heads": block.attn.num_heads,
-        "mlp_ratio": block.mlp.fc1.out_features / model.embed_dim,
+        "mlp_ratio": block.mlp.fc2.in_features / model.embed_dim,
         "qkv_bias": block.attn.qkv.bias is not None,
         "qk_norm": not isinstance(block.attn.q_norm, torch.nn.Identity),
         "init_values": getattr(block.ls1, "init_values", None),
@@ -69,14 +84,119 @@ def transformer(model: Any) -> dict[str, Any]:
         "position_embedding": model.pos_embed is not None,
         "no_embed_class": model.no_embed_class,
         "pre_norm": not isinstance(model.norm_pre, torch.nn.Identity),
-        "final_norm": not isinstance(model.norm, torch.nn.Identity),
+        "final_norm": not all(isinstance(norm, torch.nn.Identity) for norm in norms[2:]),
         "fc_norm": not isinstance(model.fc_norm, torch.nn.Identity),
         "global_pool": model.global_pool,
-        "act": {("GELU", "none"): "gelu"}[type(block.mlp.act).__name__, block.mlp.act.approximate],
-        "norm_eps": only({norm.eps for norm in (block.norm1, block.norm2, model.norm)}),
+        "act": activation(block.mlp.act),
+        "norm_eps": only({norm.eps for norm in norms if not isinstance(norm, torch.nn.Identity)}),
         "pos_resize": resize(resample_abs_pos_embed),
         "patch_resize": resize(resample_patch_embed),
     }
+
+
+def eva(model: Any) -> dict[str, Any]:
+    """Arguments of EVA and its heirs."""
+    block = model.blocks[0]
+    attn, mlp = block.attn, block.mlp
+    kind = type(mlp).__name__
+    return {
+        "image_size": list(model.patch_embed.img_size),
+        "in_chans": model.patch_embed.proj.in_channels,
+        "num_classes": model.num_classes,
+        "patch_size": list(model.patch_embed.patch_size),
+        "patch_bias": model.patch_embed.proj.bias is not None,
+        "embed_dim": model.embed_dim,
+        "depth": len(model.blocks),
+        "num_heads": attn.num_heads,
+        **groups(model),
+        **biases(attn),
+        "qk_norm": has(attn.q_norm),
+        "inner_norm": has(attn.norm),
+        "mlp": {"Mlp": "mlp", "SwiGLU": "swiglu", "GluMlp": "swiglu_packed"}[kind],
+        "mlp_ratio": mlp.fc2.in_features / model.embed_dim,
+        "mlp_norm": has(mlp.norm),
+        "act": "gelu",
+        "norm": {"LayerNorm": "layer", "RmsNorm": "rms"}[type(block.norm1).__name__],
+        "norm_eps": only({m.eps for m in model.modules() if hasattr(m, "eps")}),
+        "post_norm": type(block).__name__ == "EvaBlockPostNorm",
+        "init_values": getattr(block, "init_values", None),
+        "mlp_layer_scale": not hasattr(block, "gamma_1")
+        or (block.gamma_1 is None) == (block.gamma_2 is None),
+        "class_token": model.cls_token is not None,
+        "reg_tokens": 0 if model.reg_token is None else model.reg_token.shape[1],
+        "position_embedding": model.pos_embed is not None,
+        "no_embed_class": model.no_embed_class,
+        **rotary(model.rope, attn),
+        "pre_norm": has(model.norm_pre),
+        "final_norm": has(model.norm) or has(model.fc_norm),
+        "fc_norm": has(model.fc_norm),
+        "global_pool": model.global_pool,
+        **attention_pool(model.attn_pool),
+        "pos_resize": resize(resample_abs_pos_embed),
+        "patch_resize": resize(resample_patch_embed),
+    }
+
+
+def has(module: Any) -> bool:
+    """Whether a module does something."""
+    return not isinstance(module, torch.nn.Identity)
+
+
+def biases(attn: Any) -> dict[str, Any]:
+    """Of queries and values, and of keys, in EVA's two kinds of attention."""
+    separate = attn.qkv is None
+    queries = attn.q_proj if separate else attn.qkv
+    keys = attn.k_proj if separate else attn.qkv
+    return {
+        "qkv_fused": not separate,
+        "qkv_bias": queries.bias is not None or getattr(attn, "q_bias", None) is not None,
+        "key_bias": keys.bias is not None,
+    }
+
+
+def groups(model: Any) -> dict[str, Any]:
+    """Heads of keys and values, where there are fewer than of queries, and in which blocks."""
+    heads = [getattr(block.attn, "num_kv_heads", None) for block in model.blocks]
+    grouped = [i for i, n in enumerate(heads) if n and n != model.blocks[i].attn.num_heads]
+    if grouped:
+        first, stop = grouped[0], grouped[-1] + 1
+        assert grouped == list(range(first, stop))
+        return {"num_kv_heads": only({heads[i] for i in grouped}), "grouped_blocks": [first, stop]}
+    return {"num_kv_heads": None, "grouped_blocks": [0, 0]}
+
+
+def rotary(rope: Any, attn: Any) -> dict[str, Any]:
+    """Arguments of the rotary positions."""
+    kinds = {
+        "NoneType": None,
+        "RotaryEmbeddingCat": "index",
+        "RotaryEmbeddingMixed": "index",
+        "RotaryEmbeddingDinoV3": "centered",
+    }
+    grid = getattr(rope, "ref_feat_shape", None)
+    return {
+        "rope": kinds[type(rope).__name__],
+        "rope_learned": hasattr(rope, "freqs"),
+        "rope_temperature": float(getattr(rope, "temperature", 10000.0)),
+        "rope_columns_first": getattr(rope, "grid_indexing", "ij") == "xy",
+        "rope_interleaved": not attn.rotate_half,
+        "rope_offset": float(getattr(rope, "grid_offset", 0.0)),
+        "rope_reference_grid": None if grid is None else list(grid),
+    }
+
+
+def attention_pool(pool: Any) -> dict[str, Any]:
+    """Arguments of the attention pooling, if there is one."""
+    if pool is None:
+        return {"attn_pool_heads": None, "attn_pool_ratio": None}
+    ratio = pool.mlp.fc1.out_features / pool.mlp.fc1.in_features
+    return {"attn_pool_heads": pool.num_heads, "attn_pool_ratio": ratio}
+
+
+def activation(act: torch.nn.Module) -> str:
+    """As keras_vit names it."""
+    names = {"GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "silu"}
+    return names.get(type(act).__name__) or {"none": "gelu"}[act.approximate]
 
 
 def below(embed: Any) -> dict[str, Any]:

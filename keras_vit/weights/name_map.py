@@ -129,6 +129,13 @@ KINDS = {
         lambda a: a[None], lambda a, _: a[0], resized="positions"
     ),
     "flat_token": Kind(lambda a: a[None, None], lambda a, _: a[0, 0]),  # (dim,) to (1, 1, dim)
+    # RoPE-ViT's (2, blocks, heads * pairs), of 32 pairs a head in each of its models
+    "frequencies": Kind(
+        lambda a: a.reshape(*a.shape[:2], -1, 32), lambda a, _: a.reshape(*a.shape[:2], -1)
+    ),
+    # of a joint bias of queries, keys and values, for layouts that are only read
+    "first_third": Kind(lambda a: a[: len(a) // 3], lambda a, _: np.pad(a, (0, 2 * len(a)))),
+    "last_third": Kind(lambda a: a[2 * len(a) // 3 :], lambda a, _: np.pad(a, (2 * len(a), 0))),
     # Google's .npz arrays, most of which lie as Keras' do
     "same": Kind(_same, _same),
     "same_pointwise": Kind(  # (1, 1, in, out) to (in, out)
@@ -172,6 +179,7 @@ class Layout:
         config: from the builder's arguments and the class names to that config.json, for libraries that
             want one.
         keras_arrays: whether the arrays are laid out as Keras' already.
+        read_only: whether the library's files hold more than a model has, so that none can be written.
     """
 
     rows: tuple[Row, ...]
@@ -189,6 +197,7 @@ class Layout:
     settings: Mapping[str, str] = field(default_factory=dict)
     config: Callable[[Arguments, Sequence[str] | None], dict[str, Any]] | None = None
     keras_arrays: bool = False
+    read_only: bool = False
 
     def to_keras(self, row: Row, arrays: Sequence[Array]) -> Array:
         """The variable's array from those of `row.names`."""
@@ -235,9 +244,11 @@ class Layout:
         """Refuse a model that the library has no class for, though it may have names for its tensors.
 
         Raises:
-            UsageError: for an argument that is not as the library's own models have it; `name` is what
-                to call the layout.
+            UsageError: for an argument that is not as the library's own models have it, or names that are
+                only read; `name` is what to call the layout.
         """
+        if self.read_only:
+            raise UsageError(f"{name} names of this family are read, but not written")
         for key, value in self.requires.items():
             if arguments.get(key, value) != value:
                 raise UsageError(

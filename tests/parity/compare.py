@@ -26,7 +26,7 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
 def compare(folder: Path, request: dict) -> dict:
     """Loads one reference; the blocks are compared only when the logits are off."""
     expected = np.load(folder / f"{request['id']}.npz")
-    arguments = request["arguments"] | request["adapt"]
+    arguments = request["arguments"] | request.get("ours", {}) | request["adapt"]
     if request["size"]:  # a model that takes images of any size in timm
         arguments["image_size"] = request["size"]
     file = folder / f"{request['id']}.safetensors"

@@ -1,7 +1,8 @@
 """Makes timm models with exaggerated random weights and writes what they compute.
 
 Runs in a process of its own, since torchvision crashes when it is imported after TensorFlow:
-`python reference.py FOLDER REQUESTS`, with a JSON list of {"id", "name", "arguments", "adapt", "size"}.
+`python reference.py FOLDER REQUESTS`, with a JSON list of {"id", "name", "arguments", "adapt", "size"}, and
+perhaps "theirs", arguments that timm alone has.
 Writes FOLDER/ID.safetensors (the weights) and FOLDER/ID.npz: images NHWC, logits, features, and the
 output of each block, of the first image, under the name that keras_vit has for it.
 "layers", which timm fixes by name, shortens the stages. With "adapt", timm itself loads the file into a
@@ -21,6 +22,10 @@ from timm.layers import StdConv2d, StdConv2dSame
 
 # Transformer blocks, and a ResNet's stem and blocks, alone or below a Transformer.
 BLOCK = re.compile(r"(patch_embed\.backbone\.)?(stem|(stages\.\d+\.)?blocks\.\d+)")
+
+
+# What is not a kernel, though it has several axes.
+ADDED = ("token", "pos_embed", "freqs", "latent")
 
 
 def structured_images(count: int, size: tuple[int, int], channels: int = 3) -> np.ndarray:
@@ -50,7 +55,7 @@ def exaggerate(model: torch.nn.Module) -> None:
         noise = torch.randn(parameter.shape, generator=generator)
         if id(parameter) in standardized:  # small, so that the standardisation's epsilon matters
             parameter.data = 1e-3 * noise
-        elif parameter.ndim >= 2 and "token" not in name and "pos_embed" not in name:
+        elif parameter.ndim >= 2 and not any(part in name for part in ADDED):
             fan_in = parameter[0].numel()
             parameter.data = 1.5 * noise / fan_in**0.5
         elif name.endswith("gamma"):  # layer scale starts at 1e-6, where no mistake would show
@@ -100,6 +105,7 @@ def main(folder: Path, requests: list[dict]) -> None:
     for request in requests:
         name, arguments = request["name"], request["arguments"]
         layers = arguments.pop("layers", None)
+        arguments |= request.get("theirs", {})
         model = timm.create_model(name, pretrained=False, **arguments).eval()
         if layers:
             shorten(model, layers)

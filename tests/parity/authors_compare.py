@@ -1,0 +1,73 @@
+"""keras_vit's side of `authors_reference.py`: `python authors_compare.py FOLDER` prints JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_vit
+
+SMALL = {"depth": 2, "num_classes": 5}
+CASES = {
+    "eva02-clip": ("eva02_base_patch16_clip_224", {}),
+    "eva02-pretrained": ("eva02_tiny_patch14_224", {"num_classes": 0}),
+    "dinov3": ("vit_small_patch16_dinov3_qkvb", {}),
+    "dinov3-gated": ("vit_small_plus_patch16_dinov3_qkvb", {}),
+    "perception-encoder": ("vit_pe_core_tiny_patch16_384", {}),
+    "perception-encoder-tower": ("vit_pe_spatial_tiny_patch16_512", {"num_classes": 0}),
+    "sapiens2": ("vit_base_patch16_sapiens2", {"num_kv_heads": None}),
+}
+TINY = {
+    "num_classes": 0,
+    "image_size": (32, 48),
+    "patch_size": 8,
+    "embed_dim": 48,
+    "num_heads": 3,
+    "mlp_ratio": 2.0,
+    "depth": 2,
+    "global_pool": "token",
+}
+TRANSFORMERS = {
+    "transformers": "vit_small_patch16_dinov3_qkvb",
+    "transformers-gated": "vit_small_plus_patch16_dinov3_qkvb",
+}
+
+
+def distance(model: keras.Model, expected: dict, outputs: str = "outputs") -> float:
+    found = model.predict_on_batch(expected["images"])
+    return float(np.abs(found - expected[outputs]).max() / expected[outputs].std())
+
+
+def compare(folder: Path, case: str) -> dict:
+    expected = np.load(folder / f"{case}.npz")
+    name, arguments = CASES[case]
+    arguments = {**SMALL, "image_size": expected["images"].shape[1:3], **arguments}
+    file = folder / f"{case}.pth"
+    model = keras_vit.load(name, weights=file, numerics="timm", **arguments)
+    result = {"layout": model.load_report.layout, "timm": distance(model, expected)}
+    if "source" in expected:
+        model = keras_vit.load(name, weights=file, **arguments)
+        result["source"] = distance(model, expected, "source")
+        result["between"] = distance(model, expected)
+    return result
+
+
+def compare_transformers(folder: Path, case: str) -> dict:
+    expected = np.load(folder / f"{case}.npz")
+    files = {"hub": folder / case, "memory": folder / f"{case}-v5.safetensors"}
+    eps = {"hub": {}, "memory": {"norm_eps": 1e-6 if "gated" in case else 1e-5}}
+    models = {
+        names: keras_vit.load(TRANSFORMERS[case], weights=file, **TINY, **eps[names])
+        for names, file in files.items()
+    }
+    found = {names: distance(model, expected) for names, model in models.items()}
+    return {"layout": models["memory"].load_report.layout, **found}
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    found = {case: compare(folder, case) for case in CASES}
+    found |= {case: compare_transformers(folder, case) for case in TRANSFORMERS}
+    print(json.dumps(found))
