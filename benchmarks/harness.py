@@ -110,15 +110,16 @@ def bind(threads: int) -> None:
 
 
 def serve(
-    step: Callable[[], Any], ready: Mapping[str, Any], cpu_clock: Callable[[], float] = process_time
+    run: Callable[[int], Any],
+    ready: Mapping[str, Any],
+    cpu_clock: Callable[[], float] = process_time,
 ) -> None:
-    """In a worker: says that it is ready, then times steps until its input ends."""
+    """In a worker: says that it is ready, then times `run(steps)` until its input ends."""
     with os.fdopen(int(os.environ["ANSWERS"]), "w") as answers:
         print(json.dumps(ready), file=answers, flush=True)
         for line in sys.stdin:
             wall, cpu = perf_counter(), cpu_clock()
-            for _ in range(int(line)):
-                step()
+            run(int(line))
             times = {"wall": perf_counter() - wall, "cpu": cpu_clock() - cpu}
             print(json.dumps(times), file=answers, flush=True)
 

@@ -89,12 +89,19 @@ def timm_pass(spec: dict[str, Any], prefetcher: bool) -> Step:
 
 def train_step(spec: dict[str, Any]) -> Step:
     """A training step of ViT-B, the images that it consumes."""
-    from speed_worker import keras_step
+    from speed_worker import keras_vit_run
 
-    import keras_vit
-
-    model = keras_vit.load("vit_base_patch16_224", weights=None, dtype=spec["dtype"])
-    return keras_step(model, "train", spec["train_batch"], jit=False)
+    run = keras_vit_run(
+        {
+            "model": "vit_base_patch16_224",
+            "weights": None,
+            "dtype": spec["dtype"],
+            "task": "train",
+            "batch": spec["train_batch"],
+            "jit": False,
+        }
+    )
+    return lambda: run(1)
 
 
 def processor_seconds() -> float:
@@ -120,7 +127,11 @@ def main() -> None:
     bind(spec["threads"])
     step = CONTENDERS[spec["contender"]](spec)
     step()  # warm: traced, compiled, workers started
-    serve(step, {"contender": spec["contender"]}, processor_seconds)
+    serve(
+        lambda steps: [step() for _ in range(steps)],
+        {"contender": spec["contender"]},
+        processor_seconds,
+    )
 
 
 if __name__ == "__main__":

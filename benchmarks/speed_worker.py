@@ -1,7 +1,8 @@
-"""One contender of speed.py: builds a model and its step, and serves it.
+"""One contender of speed.py: builds a model and its steps, and serves them.
 
-Every contender takes NumPy images and gives NumPy logits (forward), or the loss (training), by the
-call that its users would write: `predict_on_batch` and `train_on_batch` in Keras.
+Every contender gives NumPy logits (forward) or the loss (training), by the call that its users would
+write: in Keras `predict_on_batch`, and `fit` on a tf.data.Dataset. Training is what fine-tuning does:
+AdamW with decay of the kernels alone, layer-wise rates, and a clipped global norm.
 """
 
 import json
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from harness import bind, serve
 
-Step = Callable[[], Any]
+Run = Callable[[int], Any]  # so many steps; the last one's logits, or the loss
+LEARNING_RATE, WEIGHT_DECAY, LAYER_DECAY, CLIP_NORM = 1e-4, 0.05, 0.75, 1.0
 SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}  # width, heads
 
 
@@ -22,29 +24,43 @@ def images(batch: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(batch, 224, 224, 3)).astype(np.float32)
 
 
-def keras_step(model: Any, task: str, batch: int, jit: bool) -> Step:
-    """A step of a Keras model."""
+def keras_run(spec: dict[str, Any], model: Any, optimizer: Any) -> Run:
+    """Steps of a Keras model."""
     import keras
 
-    x, y = images(batch), np.arange(batch) % 1000
+    x, y = images(spec["batch"]), np.arange(spec["batch"]) % 1000
     model.compile(
-        optimizer=keras.optimizers.AdamW(1e-4, weight_decay=0.05),
+        optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=jit,
+        jit_compile=spec["jit"],
     )
-    if task == "train":
-        return lambda: model.train_on_batch(x, y)
-    return lambda: model.predict_on_batch(x)
+    if spec["task"] == "forward":
+        return lambda steps: [model.predict_on_batch(x) for _ in range(steps)][-1]
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensors((x, y)).repeat()
+    return lambda steps: model.fit(data, steps_per_epoch=steps, verbose=0).history["loss"][-1]
 
 
-def keras_vit_model(spec: dict[str, Any]) -> Any:
-    import keras_vit
+def keras_vit_run(spec: dict[str, Any]) -> Run:
+    import keras
 
-    return keras_vit.load(spec["model"], weights=spec["weights"], dtype=spec["dtype"])
+    import keras_vit.training
+
+    model = keras_vit.load(spec["model"], weights=spec["weights"], dtype=spec["dtype"])
+    adamw = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = keras_vit.training.grouped(
+        model, adamw, layer_decay=LAYER_DECAY, clip_norm=CLIP_NORM
+    )
+    return keras_run(spec, model, optimizer)
 
 
-def keras_hub_model(spec: dict[str, Any]) -> Any:
-    """keras-hub's ViT of the same size; its initial weights, since speed does not depend on them."""
+def keras_hub_run(spec: dict[str, Any]) -> Run:
+    """keras-hub's ViT of the same size, one rate for all layers.
+
+    Its initial weights, since speed does not depend on them.
+    """
+    import keras
     import keras_hub
 
     width, heads = SIZES[spec["model"].split("_")[1]]
@@ -58,12 +74,16 @@ def keras_hub_model(spec: dict[str, Any]) -> Any:
         data_format="channels_last",
         dtype=spec["dtype"],
     )
-    return keras_hub.models.ViTImageClassifier(backbone, 1000, dtype=spec["dtype"])
+    model = keras_hub.models.ViTImageClassifier(backbone, 1000, dtype=spec["dtype"])
+    optimizer = keras.optimizers.AdamW(
+        LEARNING_RATE, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM
+    )
+    return keras_run(spec, model, optimizer)
 
 
-def timm_step(spec: dict[str, Any]) -> Step:
-    """A step of timm in torch's eager mode, under autocast for mixed_bfloat16."""
-    import timm
+def timm_run(spec: dict[str, Any]) -> Run:
+    """Steps of timm in torch's eager mode, under autocast for mixed_bfloat16."""
+    import timm.optim
     import torch
     from safetensors.torch import load_file
 
@@ -81,24 +101,38 @@ def timm_step(spec: dict[str, Any]) -> Step:
             with mixed:
                 return model(x).float().numpy()
 
-        return forward
+        return lambda steps: [forward() for _ in range(steps)][-1]
     # The fused form is the fastest that torch has for AdamW on a CPU; eager loops are its default.
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05, fused=True)
+    optimizer = timm.optim.create_optimizer_v2(
+        model,
+        "adamw",
+        lr=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        layer_decay=LAYER_DECAY,
+        fused=True,
+    )
 
     def train() -> float:
         optimizer.zero_grad()
         with mixed:
             loss = torch.nn.functional.cross_entropy(model(x).float(), y)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
         return loss.item()
 
-    return train
+    return lambda steps: [train() for _ in range(steps)][-1]
 
 
-def build(spec: dict[str, Any]) -> Step:
-    if spec["library"] == "timm":
-        return timm_step(spec)
+RUNS: dict[str, Callable[[dict[str, Any]], Run]] = {
+    "timm": timm_run,
+    "keras_vit": keras_vit_run,
+    "keras_hub": keras_hub_run,
+}
+
+
+def prepare(spec: dict[str, Any]) -> None:
+    """Sets the threads of the Keras backend's framework."""
     backend = os.environ["KERAS_BACKEND"]
     if backend == "tensorflow":
         import tensorflow as tf
@@ -109,17 +143,16 @@ def build(spec: dict[str, Any]) -> Step:
         import torch
 
         torch.set_num_threads(spec["threads"])
-    make = {"keras_vit": keras_vit_model, "keras_hub": keras_hub_model}[spec["library"]]
-    return keras_step(make(spec), spec["task"], spec["batch"], spec["jit"])
 
 
 def main() -> None:
     spec = json.loads(sys.argv[1])
     bind(spec["threads"])
-    step = build(spec)
-    first = np.asarray(step(), dtype=np.float32)  # compiles, and shows that the numbers agree
-    step()
-    serve(step, {"first": first.ravel()[:1000].tolist()})
+    prepare(spec)
+    run = RUNS[spec["library"]](spec)
+    first = np.asarray(run(1), dtype=np.float32)  # compiles, and shows that the numbers agree
+    run(1)
+    serve(run, {"first": first.ravel()[:1000].tolist()})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from keras import ops
 from keras_vit.layers.drop_path import drop_path, dropped
 from keras_vit.layers.group_norm import GroupNorm
 from keras_vit.layers.initializers import WeightInit
+from keras_vit.layers.recomputing import recomputed
 from keras_vit.layers.standardized_conv import StandardizedConv2D
 
 
@@ -29,6 +30,8 @@ class Bottleneck(keras.layers.Layer):
         norm_eps: epsilon of the norms.
         drop_path_rate: probability with which the residual branch of a sample is dropped in training.
         weight_init: `"timm"`, `"jax"`, `"timm_resnetv2"` or `"bit"`.
+        gradient_checkpointing: in training, keep only the block's input, and compute the rest again for
+            the gradients.
 
     Input shape: `(batch, height, width, channels)`.
     Output shape: `(batch, ceil(height / strides), ceil(width / strides), filters)`.
@@ -46,6 +49,7 @@ class Bottleneck(keras.layers.Layer):
         conv_form: str = "variance",
         drop_path_rate: float = 0.0,
         weight_init: str = "timm",
+        gradient_checkpointing: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,6 +58,7 @@ class Bottleneck(keras.layers.Layer):
         self.padding, self.norm_eps = padding, norm_eps
         self.conv_eps, self.conv_form = conv_eps, conv_form
         self.drop_path_rate, self.weight_init = drop_path_rate, weight_init
+        self.gradient_checkpointing = gradient_checkpointing
         self.conv1 = self._conv(filters // 4, 1, 1, "conv1")
         self.conv2 = self._conv(filters // 4, 3, strides, "conv2")
         self.conv3 = self._conv(filters, 1, 1, "conv3")
@@ -109,19 +114,25 @@ class Bottleneck(keras.layers.Layer):
             self.downsample_norm.build(output)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        if self.pre_activation:
-            x = ops.relu(self.norm1(inputs))
-            shortcut = self.downsample_conv(x) if self.projection else inputs
-            x = ops.relu(self.norm2(self.conv1(x)))
-            x = self.conv3(ops.relu(self.norm3(self.conv2(x))))
-            return shortcut + dropped(self.drop_path, x, training)
+        branches = self._pre_activated if self.pre_activation else self._post_activated
+        shortcut, x = recomputed(self, branches, inputs, training)
+        # Stochastic depth is outside of what is computed twice: it must drop the same both times.
+        total = shortcut + dropped(self.drop_path, x, training)
+        return total if self.pre_activation else ops.relu(total)
+
+    def _pre_activated(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
+        x = ops.relu(self.norm1(inputs))
+        shortcut = self.downsample_conv(x) if self.projection else inputs
+        x = ops.relu(self.norm2(self.conv1(x)))
+        return shortcut, self.conv3(ops.relu(self.norm3(self.conv2(x))))
+
+    def _post_activated(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
         shortcut = inputs
         if self.projection:
             shortcut = self.downsample_norm(self.downsample_conv(inputs))
         x = ops.relu(self.norm1(self.conv1(inputs)))
         x = ops.relu(self.norm2(self.conv2(x)))
-        x = self.norm3(self.conv3(x))
-        return ops.relu(shortcut + dropped(self.drop_path, x, training))
+        return shortcut, self.norm3(self.conv3(x))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*self.conv2.compute_output_shape(input_shape)[:-1], self.filters)
@@ -139,4 +150,5 @@ class Bottleneck(keras.layers.Layer):
             "conv_form": self.conv_form,
             "drop_path_rate": self.drop_path_rate,
             "weight_init": self.weight_init,
+            "gradient_checkpointing": self.gradient_checkpointing,
         }

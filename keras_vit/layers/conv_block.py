@@ -10,6 +10,7 @@ from keras_vit.layers.drop_path import drop_path, dropped
 from keras_vit.layers.grids import grid_and_prefix, join_tokens, split_tokens
 from keras_vit.layers.layer_norm import LayerNormalization
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.recomputing import recomputed, require_no_dropout
 
 
 @keras.saving.register_keras_serializable("keras_vit")
@@ -25,6 +26,9 @@ class ConvTransformerBlock(keras.layers.Layer):
         proj_drop_rate: dropout after the attention and after both dense layers of the MLP.
         drop_path_rate: probability with which each branch of a sample is dropped in training.
         weight_init: a scheme of `WeightInit`.
+        gradient_checkpointing: in training, compute the MLP's branch again for the gradients instead of
+            keeping it; the attention's is kept, since its BatchNorms would count a batch twice. Not with
+            `proj_drop_rate`, which would drop something else the second time.
 
     Call arguments:
         inputs: a map `(batch, height, width, dim)`, or the pair of a map and a class token
@@ -51,12 +55,14 @@ class ConvTransformerBlock(keras.layers.Layer):
         proj_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         weight_init: str = "cvt",
+        gradient_checkpointing: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        require_no_dropout(gradient_checkpointing, proj_drop_rate=proj_drop_rate)
         self.mlp_ratio, self.act, self.norm_eps = mlp_ratio, act, norm_eps
         self.proj_drop_rate, self.drop_path_rate = proj_drop_rate, drop_path_rate
-        self.weight_init = weight_init
+        self.weight_init, self.gradient_checkpointing = weight_init, gradient_checkpointing
         policy = self.dtype_policy
         self.attn = ConvAttention(
             num_heads,
@@ -118,11 +124,14 @@ class ConvTransformerBlock(keras.layers.Layer):
         )
         mixed, scores = mixed if return_attention_scores else (mixed, None)
         tokens = tokens + dropped(self.drop_path1, mixed, training)
-        tokens = tokens + dropped(
-            self.drop_path2, self.mlp(self.norm2(tokens), training=training), training
-        )
+        # Stochastic depth is outside of what is computed twice: it must drop the same both times.
+        transformed = recomputed(self, self._transform, tokens, training)
+        tokens = tokens + dropped(self.drop_path2, transformed, training)
         outputs = split_tokens(tokens, inputs)
         return (outputs, scores) if return_attention_scores else outputs
+
+    def _transform(self, tokens: Any, training: bool | None = None) -> Any:
+        return self.mlp(self.norm2(tokens), training=training)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -160,5 +169,6 @@ class ConvTransformerBlock(keras.layers.Layer):
             "proj_drop_rate": self.proj_drop_rate,
             "drop_path_rate": self.drop_path_rate,
             "weight_init": self.weight_init,
+            "gradient_checkpointing": self.gradient_checkpointing,
             **dtype_config(self),
         }

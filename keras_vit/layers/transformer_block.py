@@ -1,6 +1,5 @@
 """A pre-norm Transformer block."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,6 +11,7 @@ from keras_vit.layers.gated_mlp import GatedMLP
 from keras_vit.layers.layer_norm import LayerNormalization
 from keras_vit.layers.layer_scale import LayerScale
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.recomputing import recomputed, require_no_dropout
 
 
 @keras.saving.register_keras_serializable("keras_vit")
@@ -59,11 +59,9 @@ class TransformerBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if gradient_checkpointing and (attn_drop_rate or proj_drop_rate):
-            raise ValueError(
-                "gradient_checkpointing needs attn_drop_rate and proj_drop_rate of 0. Received: "
-                f"attn_drop_rate={attn_drop_rate}, proj_drop_rate={proj_drop_rate}"
-            )
+        require_no_dropout(
+            gradient_checkpointing, attn_drop_rate=attn_drop_rate, proj_drop_rate=proj_drop_rate
+        )
         self.num_heads, self.mlp_ratio = num_heads, mlp_ratio
         self.qkv_bias, self.qk_norm = qkv_bias, qk_norm
         self.act, self.norm_eps, self.init_values = act, norm_eps, init_values
@@ -132,17 +130,12 @@ class TransformerBlock(keras.layers.Layer):
             )
             mixed = mixed if self.ls1 is None else self.ls1(mixed)
         else:
-            mixed, scores = self._branch(self._attend, inputs, training), None
+            mixed, scores = recomputed(self, self._attend, inputs, training), None
         # Stochastic depth is outside of what is computed twice: it must drop the same both times.
         inputs = inputs + dropped(self.drop_path1, mixed, training)
-        x = self._branch(self._transform, inputs, training)
+        x = recomputed(self, self._transform, inputs, training)
         outputs = inputs + dropped(self.drop_path2, x, training)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def _branch(self, branch: Callable[..., Any], inputs: Any, training: bool | None) -> Any:
-        if training and self.gradient_checkpointing:
-            return keras.remat(branch)(inputs)
-        return branch(inputs, training)
 
     def _attend(self, inputs: Any, training: bool | None = None) -> Any:
         x = self.attn(self.norm1(inputs), training=training)

@@ -49,6 +49,7 @@ def cvt(
     proj_drop_rate: float = 0.0,
     attn_drop_rate: float = 0.0,
     drop_path_rate: float | Sequence[float] = 0.0,
+    gradient_checkpointing: bool = False,
     dtype: Any = None,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Draws the graph of a CvT; `keras_vit.load` makes a model of it.
@@ -85,6 +86,7 @@ def cvt(
             layers. attn_drop_rate: of attention weights.
         drop_path_rate: stochastic depth of a stage's last block, rising linearly from 0 at its first, a
             stage; a single number is the last stage's, and 0 the others', as the published models have it.
+        gradient_checkpointing: as in `ConvTransformerBlock`.
         dtype: dtype policy of every layer.
 
     Returns:
@@ -150,6 +152,7 @@ def cvt(
                 proj_drop_rate=proj_drop_rate,
                 drop_path_rate=stage["drop_path_rate"] * b / max(stage["depth"] - 1, 1),
                 weight_init=weight_init,
+                gradient_checkpointing=gradient_checkpointing,
                 dtype=dtype,
                 name=f"stages_{s}_blocks_{b}",
             )(x)

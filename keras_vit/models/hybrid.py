@@ -40,6 +40,7 @@ def hybrid(
     weight_init: str,
     stem: keras.Model | Mapping[str, Any] | None = None,
     dynamic_image_size: bool = False,
+    gradient_checkpointing: bool = False,
     dtype: Any = None,
     **rest: Any,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -56,6 +57,7 @@ def hybrid(
             `keras.Model(bit.input, bit.get_layer("stages_2_blocks_5").output)`. Its layers are
             copied, weights and all. What a configuration holds of it is its own configuration,
             from which a new one is made.
+        gradient_checkpointing: of the residual and the Transformer's blocks.
         image_size, in_chans, embed_dim, pre_norm, weight_init, dynamic_image_size, dtype: as in
             `vision_transformer`.
         **rest: the arguments of `transformer`.
@@ -78,7 +80,13 @@ def hybrid(
         }
         backbone: list[keras.layers.Layer] = [
             ResNetStem(stem_chs, norm=True, pool_padding=pool_padding, **conv, name="stem"),
-            *blocks(layers, channels, False, 0.0, conv),
+            *blocks(
+                layers,
+                channels,
+                False,
+                0.0,
+                {**conv, "gradient_checkpointing": gradient_checkpointing},
+            ),
         ]
         for layer in backbone:
             x, shape = layer(x), layer.compute_output_shape(shape)
@@ -89,7 +97,12 @@ def hybrid(
         embed_dim, patch_size, not pre_norm, weight_init, dtype=dtype, name="patch_embed"
     )
     x, shape = patch_embed(x), patch_embed.compute_output_shape(shape)
-    common = {"pre_norm": pre_norm, "weight_init": weight_init, "dtype": dtype}
+    common = {
+        "pre_norm": pre_norm,
+        "weight_init": weight_init,
+        "gradient_checkpointing": gradient_checkpointing,
+        "dtype": dtype,
+    }
     grid: Any = shape[1:3]  # known, since the image size is
     return images, transformer(x, grid, **common, **rest)
 

@@ -37,6 +37,7 @@ def resnetv2(
     dynamic_image_size: bool = False,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
+    gradient_checkpointing: bool = False,
     dtype: Any = None,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Draws the graph of a BiT ResNet; `keras_vit.load` makes a model of it. Arguments are timm's.
@@ -55,6 +56,7 @@ def resnetv2(
         dynamic_image_size: takes images of any size.
         drop_rate: dropout before the head. drop_path_rate: stochastic depth of the last block, rising
             linearly from 0 at the first.
+        gradient_checkpointing: as in `Bottleneck`.
         dtype: dtype policy of every layer.
 
     Returns:
@@ -74,7 +76,8 @@ def resnetv2(
     stem = ResNetStem(stem_chs * width_factor, pool_padding=pool_padding, **common, name="stem")
     x = stem(images)
     widths = tuple(width * width_factor for width in channels)
-    for block in blocks(layers, widths, True, drop_path_rate, common):
+    block_common = {**common, "gradient_checkpointing": gradient_checkpointing}
+    for block in blocks(layers, widths, True, drop_path_rate, block_common):
         x = block(x)
     x = GroupNorm(epsilon=norm_eps, dtype=dtype, name="norm")(x)
     x = keras.layers.ReLU(dtype=dtype, name="relu")(x)
