@@ -1,6 +1,6 @@
 """What goes into and comes out of a Keras model, in the names that artifacts use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_vit.config import ModelConfig
@@ -68,9 +68,15 @@ def output_names(model: Any) -> tuple[str, ...]:
 
 
 def named(outputs: Any, names: Sequence[str]) -> dict[str, Any]:
-    """A model's outputs by name, whether it gives a tensor, a list or a dict."""
+    """A model's outputs by name, whether it gives a tensor, a list, perhaps of pairs, or a dict."""
     if isinstance(outputs, Mapping):
         return dict(outputs)
-    if not isinstance(outputs, list | tuple):
-        outputs = [outputs]
-    return dict(zip(names, outputs, strict=True))
+    return dict(zip(names, _flat(outputs), strict=True))
+
+
+def _flat(outputs: Any) -> Iterator[Any]:
+    if isinstance(outputs, list | tuple):
+        for output in outputs:
+            yield from _flat(output)
+    else:
+        yield outputs

@@ -75,6 +75,40 @@ def conv(graph: Graph, layer: Any, x: Value) -> Value:
     return activate(graph, layer.activation, y)
 
 
+def conv_transpose(graph: Graph, layer: Any, x: Value) -> Value:
+    """Conv2DTranspose without padding, whose windows leave no gaps."""
+    _require_last(layer)
+    gaps = any(size < stride for size, stride in zip(layer.kernel_size, layer.strides, strict=True))
+    if layer.padding != "valid" or gaps or layer.output_padding or layer.dilation_rate != (1, 1):
+        raise NoRule(f"no rule for Conv2DTranspose with padding or gaps, layer {layer.name!r}")
+    size, strides = layer.kernel_size, layer.strides
+    kernel = graph.weight(
+        layer,
+        "kernel",
+        (x.channels, layer.filters, *size),
+        lambda: as_array(layer.kernel).transpose(3, 2, 0, 1),
+    )
+    bias = []
+    if layer.use_bias:
+        bias = [graph.weight(layer, "bias", (layer.filters,), lambda: layer.bias)]
+    x = graph.channels_first(x)
+    sides = [
+        side and (side - 1) * stride + span
+        for side, stride, span in zip(x.shape[1:3], strides, size, strict=True)
+    ]
+    shape = (x.shape[0], *sides, layer.filters)
+    y = graph.node(
+        "ConvTranspose",
+        x,
+        kernel,
+        *bias,
+        shape=shape,
+        kernel_shape=list(size),
+        strides=list(strides),
+    )
+    return activate(graph, layer.activation, y)
+
+
 def depthwise_conv(graph: Graph, layer: Any, x: Value) -> Value:
     """DepthwiseConv2D."""
     _require_last(layer)
@@ -322,6 +356,7 @@ RULES: dict[type, Rule] = {
     **dict.fromkeys(_AUGMENTATIONS, as_floats),
     layers.Dense: dense,
     layers.Conv2D: conv,
+    layers.Conv2DTranspose: conv_transpose,
     layers.DepthwiseConv2D: depthwise_conv,
     layers.MaxPooling2D: pooling("MaxPool"),
     layers.AveragePooling2D: pooling("AveragePool"),

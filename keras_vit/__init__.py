@@ -16,6 +16,9 @@ _PUBLIC = {
     "load": "loading",
     "save_weights": "saving",
     "attention_scores": "models.attention_scores",
+    "features": "models.features",
+    "feature_pyramid": "models.features",
+    "zero_shot": "models.zero_shot",
     "convert": "converting",
     "recipe": "training",
     "list_recipes": "training",
@@ -23,9 +26,12 @@ _PUBLIC = {
     "evaluate": "training",
     "fewshot": "training",
     "predict": "training",
+    "experiment": "experiments.running",
+    "list_experiments": "experiments.specs",
     "export_model": "export",
     "check": "export",
     "benchmark": "export",
+    "verify": "verifying",
     "doctor": "diagnosis",
 }
 

@@ -28,10 +28,12 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from keras_vit import zoo
+from keras_vit.caching import cached_json
 from keras_vit.config import Preprocessing
 from keras_vit.errors import UnknownModelError, UsageError
 
@@ -229,12 +231,11 @@ def labels(set_name: str) -> tuple[str, ...]:
 
 @functools.cache
 def _catalogue() -> _Catalogue:
-    families = {}
-    for path in sorted(_ZOO.glob("*.toml")):
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != _SCHEMA:
-            raise UsageError(f"{path.name} has schema {document['schema']}; this is for {_SCHEMA}")
-        families[document["family"]] = document
+    paths = sorted(_ZOO.glob("*.toml"))
+    stats = [(str(path), path.stat()) for path in paths]
+    key = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    # tomllib is slow: hundreds of checkpoints take it longer than a listing may.
+    families = cached_json("catalogue.json", key, partial(_parsed, paths))
     rows = [
         (family, architecture, tag)
         for family, document in families.items()
@@ -246,6 +247,17 @@ def _catalogue() -> _Catalogue:
         f"{architecture}.{tag}": (family, architecture, tag) for family, architecture, tag in rows
     }
     return _Catalogue(families, names, _spellings(families))
+
+
+def _parsed(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """The TOML documents by family."""
+    families = {}
+    for path in paths:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != _SCHEMA:
+            raise UsageError(f"{path.name} has schema {document['schema']}; this is for {_SCHEMA}")
+        families[document["family"]] = document
+    return families
 
 
 def _spellings(families: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from keras_vit.errors import UsageError
+
+_SCHEMA = 1
+"""Of a saved `ModelConfig`; one more whenever an older keras_vit would misread what is new."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -92,11 +97,22 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return dataclasses.asdict(self)
+        return {"schema": _SCHEMA, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            UsageError: for data of a newer keras_vit.
+        """
+        data = dict(data)
+        schema = data.pop("schema", 1)
+        if schema > _SCHEMA:
+            raise UsageError(
+                f"{data.get('name')} was saved by a newer keras_vit (schema {schema}, this one reads "
+                f"{_SCHEMA}): pip install -U keras-vit-zoo"
+            )
         labels = data.get("labels")
         return cls(
             **{

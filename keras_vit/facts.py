@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_vit.catalogue import ModelCard, Score
+from keras_vit.licences import marked
 
 
 def scaled(number: float) -> str:
@@ -26,9 +27,9 @@ def value_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def facts(card: ModelCard) -> dict[str, Any]:
-    """Names and values; None where there is nothing to say."""
-    scores = {f"accuracy {i}": score_text(score) for i, score in enumerate(card.scores, 1)}
+def facts(card: ModelCard, *, scores: bool = True) -> dict[str, Any]:
+    """Names and values, perhaps with the published scores; None where there is nothing to say."""
+    shown = card.scores if scores else ()
     return {
         "family": f"{card.family} ({card.title})",
         "also called": ", ".join(card.aliases),
@@ -36,8 +37,8 @@ def facts(card: ModelCard) -> dict[str, Any]:
         "classes": _classes(card),
         "parameters": f"{card.parameters:,} ({scaled(card.parameters)})",
         "MACs": f"{card.macs:,} ({scaled(card.macs)})",
-        **scores,
-        "licence": card.licence,
+        **{f"accuracy {i}": score_text(score) for i, score in enumerate(shown, 1)},
+        "licence": marked(card.licence),
         "file": f"hf://{card.hub_id}/{card.hub_file}" if card.hub_id else None,
         "source": card.source_url,
         "paper": card.paper,

@@ -69,6 +69,24 @@ def seeded_images(count: int, height: int, width: int, channels: int = 3) -> Flo
     return np.stack(images).astype(np.float32)
 
 
+def summary(array: Any, count: int = 16) -> dict[str, Any]:
+    """An output in few numbers, by which it is compared: plain JSON data.
+
+    Returns:
+        `values`: `count` of them, evenly spread over the first image's, or all if they are fewer; `std`: of
+        all of that image's.
+    """
+    flat = np.asarray(array, np.float64)[0].reshape(-1)
+    places = np.linspace(0, flat.size - 1, min(count, flat.size)).astype(int)
+    return {"std": float(flat.std()), "values": [float(value) for value in flat[places]]}
+
+
+def distance(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
+    """Largest difference of two summaries over the standard deviation of the second."""
+    a, b = (np.array(side["values"]) for side in (ours, theirs))
+    return float(np.abs(a - b).max() / theirs["std"])
+
+
 def _uniform(name: str, count: int) -> NDArray[np.float64]:
     """Numbers of mean 0 and variance 1 that depend on the name alone."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 from keras_vit import catalogue
 from keras_vit.catalogue import ModelCard
 from keras_vit.config import ModelConfig, Preprocessing
-from keras_vit.errors import CheckpointError, UsageError
+from keras_vit.errors import CheckpointError, KerasVitError, UsageError
 from keras_vit.layers import skip_initialization
+from keras_vit.licences import mark, marked
 from keras_vit.models.factory import build_model, builder_of, merge_arguments
 from keras_vit.models.model import VisionModel
 from keras_vit.weights.adapt import Geometry
@@ -105,6 +107,10 @@ def load(
             require_sha256(Path(name), sha256)
         return load_saved(name)
     card = catalogue.info(str(name))
+    if weights == "pretrained" and mark(card.licence):
+        warnings.warn(
+            f"the weights of {card.name} are {marked(card.licence)}: {card.source_url}", stacklevel=2
+        )
     names = catalogue.labels(labels) if isinstance(labels, str) else labels
     if names is not None and num_classes not in (None, len(names)):
         raise UsageError(f"num_classes={num_classes}, but there are {len(names)} labels")
@@ -156,6 +162,8 @@ def load_saved(path: str | os.PathLike[str]) -> Any:
     arrays = check_keras_file(Path(path))
     try:
         model = keras.saving.load_model(path)
+    except KerasVitError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:  # Keras raises whatever the damaged part made it raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: not a whole .keras file: {reason}") from error

@@ -22,10 +22,12 @@ _MODULES = {
     "train": "train",
     "evaluate": "evaluate",
     "fewshot": "fewshot",
+    "experiment": "experiment",
     "export": "export",
     "check": "check",
     "benchmark": "benchmark",
     "explain": "explain",
+    "verify": "verify",
     "doctor": "doctor",
 }
 """Subcommand -> its module here, which has a click command called `command`."""

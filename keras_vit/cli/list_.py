@@ -5,6 +5,7 @@ import click
 from keras_vit import catalogue
 from keras_vit.catalogue import ModelCard
 from keras_vit.cli.output import json_option, note, print_json, print_table, scaled, size
+from keras_vit.licences import COMMERCIAL, marked
 
 
 @click.command("list")
@@ -55,7 +56,7 @@ def _row(card: ModelCard) -> list[str]:
         scaled(card.macs),
         size(card.preprocessing.image_size),
         "-" if top1 is None else f"{top1:.2f}",
-        card.licence,
+        marked(card.licence),
     ]
 
 
@@ -70,6 +71,7 @@ def _summary(card: ModelCard) -> dict[str, object]:
         "pretrained": card.pretrained,
         "top1": _top1(card),
         "licence": card.licence,
+        "commercial": COMMERCIAL[card.licence],
     }
 
 

@@ -9,9 +9,7 @@ image is one read, and a data set of records can be shuffled, split and continue
 
 import hashlib
 import mmap
-import os
 import struct
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ from typing import overload
 
 import numpy as np
 
+from keras_vit.caching import cache_folder, written_whole
 from keras_vit.data import examples
 from keras_vit.data.threads import decoders
 from keras_vit.data.transforms import EncodedImage
@@ -130,14 +129,6 @@ def records(files: Sequence[Path], indices: Sequence[Index]) -> tuple[Records, n
     return images, np.concatenate([index.label for index in indices])
 
 
-def cache_folder() -> Path:
-    """Where indices are kept."""
-    given = os.environ.get("KERAS_VIT_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_vit"
-
-
 def _layout(path: Path, layouts: Sequence[Keys]) -> Keys:
     with _mapped(path) as data:
         start, end = _next(path, data, 0)
@@ -175,8 +166,7 @@ def _noted(note: Path) -> Index:
 def _keep(index: Index, note: Path) -> None:
     """Write an index whole or not at all; without it, the next run scans again."""
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=note.parent, delete=False) as file:
+        with written_whole(note) as file:
             np.savez(
                 file,
                 offset=index.offset,
@@ -185,7 +175,6 @@ def _keep(index: Index, note: Path) -> None:
                 named=np.array(list(index.names), np.int64),
                 names=np.array(list(index.names.values()), str),
             )
-        Path(file.name).replace(note)
     except OSError as error:
         warnings.warn(
             f"the index of TFRecord files cannot be kept in {note.parent} ({error.strerror}); set "

@@ -24,6 +24,7 @@ from keras_vit.layers.rotary import RotaryEmbedding
 from keras_vit.layers.rotary_attention import RotaryAttention
 from keras_vit.layers.standardized_conv import StandardizedConv2D
 from keras_vit.layers.token_embedding import TokenEmbedding
+from keras_vit.layers.token_map import TokenMap, TokenSlice
 from keras_vit.layers.transformer_block import TransformerBlock
 from keras_vit.layers.with_scores import WithScores
 
@@ -53,7 +54,9 @@ __all__ = [
     "RotaryEmbedding",
     "StandardizedConv2D",
     "TokenEmbedding",
+    "TokenMap",
     "TokenPool",
+    "TokenSlice",
     "TransformerBlock",
     "WeightInit",
     "WithScores",

@@ -44,7 +44,7 @@ def merge_arguments(
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise UsageError(f"unknown argument {name!r}; the nearest one is {nearest!r}")
         value = tuple(value) if isinstance(value, list) else value
-        merged[name] = _pair(value) if name in _PAIRS else value
+        merged[name] = pair(value) if name in _PAIRS else value
     return merged
 
 
@@ -78,6 +78,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """(height, width) of a side or of both."""
     height, width = (value, value) if isinstance(value, int) else value
     return (int(height), int(width))

@@ -75,6 +75,18 @@ class VisionModel(keras.Model):
 
         return reset_classifier(self, num_classes, labels)
 
+    def set_image_size(self, image_size: int | tuple[int, int]) -> "VisionModel":
+        """A new model with copies of these weights for images of another size; see `models.editing`."""
+        from keras_vit.models.editing import set_image_size
+
+        return set_image_size(self, image_size)
+
+    def keep_blocks(self, count: int) -> "VisionModel":
+        """A new model with copies of the first `count` blocks' weights; see `models.editing`."""
+        from keras_vit.models.editing import keep_blocks
+
+        return keep_blocks(self, count)
+
     def one_head(self, head: str) -> "VisionModel":
         """This distilled model with its `"class"` or `"distillation"` head; see `models.editing`."""
         from keras_vit.models.editing import one_head

@@ -22,6 +22,8 @@ MAPS: dict[str, Callable[[], Any]] = {
     "conv, groups": lambda: layers.Conv2D(12, 3, groups=3, use_bias=False),
     "conv, dilated": lambda: layers.Conv2D(5, (3, 2), dilation_rate=2, activation="relu"),
     "depthwise conv": lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
+    "conv transpose": lambda: layers.Conv2DTranspose(5, 2, strides=2),
+    "conv transpose, overlapping": lambda: layers.Conv2DTranspose(5, 3, strides=2, use_bias=False),
     "max pool, same": lambda: layers.MaxPooling2D(3, 2, "same"),
     "average pool, same": lambda: layers.AveragePooling2D(3, 2, "same"),
     "average pool": lambda: layers.AveragePooling2D(2),
@@ -247,6 +249,10 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
         "Softmax called with mask",
     ),
     "a quantised layer": (quantised, "no rule for Dense, layer 'd'"),
+    "a padded transposed convolution": (
+        lambda: inside(layers.Conv2DTranspose(2, 3, padding="same")),
+        "Conv2DTranspose with padding",
+    ),
     "norm over two axes": (
         lambda: inside(layers.LayerNormalization(axis=[2, 3])),
         "LayerNormalization over axes",

@@ -78,7 +78,7 @@ def test_reset_classifier_keeps_frozen_layers_and_the_policy() -> None:
 def test_reset_classifier_refuses_a_quantized_model() -> None:
     quantized = keras_vit.load("vit_tiny_patch16_224", **SMALL, num_classes=4)
     quantized.quantize("int8")
-    with pytest.raises(UsageError, match="before quantizing"):
+    with pytest.raises(UsageError, match="before quantizing it"):
         quantized.reset_classifier(3)
 
 
@@ -132,3 +132,56 @@ def test_a_model_with_attention_scores_saves(model: VisionModel, tmp_path: Path)
 def test_attention_scores_of_an_unknown_block(model: VisionModel) -> None:
     with pytest.raises(UsageError, match="no attention in blocks_9: there is blocks_0, blocks_1"):
         keras_vit.attention_scores(model, at=["blocks_9"])
+
+
+def test_another_image_size_resizes_the_positions_as_loading_does(
+    model: VisionModel, tmp_path: Path
+) -> None:
+    model.save(tmp_path / "model.keras")
+    again = keras_vit.load(
+        "vit_tiny_patch16_224",
+        num_classes=4,
+        **{**SMALL, "weights": tmp_path / "model.keras", "image_size": (48, 40)},
+    )
+    new = model.set_image_size((48, 40))
+    assert new.input.shape == (None, 48, 40, 3)
+    assert new.config.preprocessing.image_size == (48, 40)
+    for ours, theirs in zip(new.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (ours, theirs)))
+
+
+def test_the_same_image_size_changes_nothing(distilled: VisionModel) -> None:
+    np.testing.assert_array_equal(predicted(distilled.set_image_size(32)), predicted(distilled))
+
+
+def test_positions_that_are_not_tokens_keep_their_size() -> None:
+    cvt = keras_vit.load("cvt_13_224", weights=None, image_size=32, position_embedding=True)
+    with pytest.raises(UsageError, match="depends on the image size and is not resized"):
+        cvt.set_image_size(64)
+
+
+def test_first_blocks_alone(model: VisionModel) -> None:
+    new = model.keep_blocks(1)
+    tokens = keras.Model(model.input, model.get_layer("blocks_0").output)
+    normed = model.get_layer("norm")(tokens(IMAGES))
+    expected = model.get_layer("head")(normed[:, 0])
+    np.testing.assert_allclose(predicted(new), expected, rtol=1e-5, atol=1e-5)
+    assert new.config.arguments["depth"] == 1
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_other_number_of_blocks(model: VisionModel, count: int) -> None:
+    with pytest.raises(UsageError, match=f"has 2 blocks: keep 1 to 2. Received: {count}"):
+        model.keep_blocks(count)
+
+
+def test_stages_are_not_shortened() -> None:
+    bit = keras_vit.load("resnetv2_50x1_bit", weights=None, image_size=32, layers=(1,))
+    with pytest.raises(UsageError, match="no row of blocks to shorten"):
+        bit.keep_blocks(1)
+
+
+def test_layers_that_were_added_are_not_lost(model: VisionModel) -> None:
+    texts = np.eye(4, dtype="float32")
+    with pytest.raises(UsageError, match="before quantizing it, enabling LoRA or adding layers"):
+        keras_vit.zero_shot(model, texts).set_image_size(48)

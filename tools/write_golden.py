@@ -1,0 +1,70 @@
+"""Writes zoo/golden/*.json, the outputs that `keras-vit verify` compares with. Needs timm.
+
+Weights are drawn from the tensors' names, so that outputs alone are kept. What is there is left as it is,
+but for the architectures that are asked for. Usage: python tools/write_golden.py [pattern ...]
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from keras_vit import catalogue, zoo
+from keras_vit.errors import KerasVitError
+from keras_vit.export.child import run_child
+from keras_vit.verifying import golden_request, timm_request
+
+FOLDER = Path(zoo.__file__).parent / "golden"
+DIGITS = 7
+
+
+def rounded(value: Any) -> Any:
+    """Floats to as many digits as float32 has."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def goldens(names: list[str]) -> dict[str, Any]:
+    """The entries of some architectures."""
+    requests = {name: golden_request(catalogue.info(name)) for name in names}
+    wanted = [timm_request(name, request) for name, request in requests.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        found = run_child("keras_vit.timm_reference", {"models": wanted}, Path(folder))["models"]
+    return {
+        name: {**request, **rounded(reference)}
+        for (name, request), reference in zip(requests.items(), found, strict=True)
+    }
+
+
+def main(patterns: list[str]) -> None:
+    wanted = {catalogue.info(name).architecture for name in catalogue.list_models(patterns or "*")}
+    families: dict[str, list[str]] = {}
+    for name in catalogue.list_models():
+        card = catalogue.info(name)
+        families.setdefault(card.family, []).append(card.architecture)
+    FOLDER.mkdir(exist_ok=True)
+    for family, architectures in families.items():
+        path = FOLDER / f"{family}.json"
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        missing = [
+            name
+            for name in dict.fromkeys(architectures)
+            if name in wanted and (patterns or name not in kept)
+        ]
+        entries = {name: kept[name] for name in kept if name in architectures}
+        try:
+            entries |= goldens(missing) if missing else {}
+        except KerasVitError as error:
+            print(f"{family}: {error}", flush=True)
+        if entries:
+            lines = (f"{json.dumps(key)}: {json.dumps(entries[key])}" for key in sorted(entries))
+            path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        print(f"{family}: {len(entries)} of {len(set(architectures))}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
