@@ -1,6 +1,5 @@
 """The Transformer block of EVA and its heirs: rotary attention, gated perceptrons, norms in other places."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,6 +11,7 @@ from keras_vit.layers.gated_mlp import GatedMLP
 from keras_vit.layers.layer_scale import LayerScale
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.norms import norm as norm_of
+from keras_vit.layers.recomputing import recomputed, require_no_dropout
 from keras_vit.layers.rotary_attention import RotaryAttention
 
 MLPS = ("mlp", "swiglu", "swiglu_packed")
@@ -74,11 +74,9 @@ class EvaBlock(keras.layers.Layer):
     ) -> None:
         # The table must come in as it is: what is cast is cast below.
         super().__init__(autocast=False, **kwargs)
-        if gradient_checkpointing and (attn_drop_rate or proj_drop_rate):
-            raise ValueError(
-                "gradient_checkpointing needs attn_drop_rate and proj_drop_rate of 0. Received: "
-                f"attn_drop_rate={attn_drop_rate}, proj_drop_rate={proj_drop_rate}"
-            )
+        require_no_dropout(
+            gradient_checkpointing, attn_drop_rate=attn_drop_rate, proj_drop_rate=proj_drop_rate
+        )
         if mlp not in MLPS or (mlp_norm and mlp == "mlp"):
             raise ValueError(
                 f'mlp must be one of {MLPS}, with mlp_norm not "mlp". '
@@ -173,17 +171,12 @@ class EvaBlock(keras.layers.Layer):
             wanted = {"return_attention_scores": True, "scores_offset": scores_offset}
             mixed, scores = self._attend(given, training, **wanted)
         else:
-            mixed, scores = self._branch(self._attend, given, training), None
+            mixed, scores = recomputed(self, self._attend, given, training), None
         # Stochastic depth is outside of what is computed twice: it must drop the same both times.
         inputs = inputs + dropped(self.drop_path1, mixed, training)
-        x = self._branch(self._transform, inputs, training)
+        x = recomputed(self, self._transform, inputs, training)
         outputs = inputs + dropped(self.drop_path2, x, training)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def _branch(self, branch: Callable[..., Any], inputs: Any, training: bool | None) -> Any:
-        if training and self.gradient_checkpointing:
-            return keras.remat(branch)(inputs)
-        return branch(inputs, training)
 
     def _attend(self, given: list[Any], training: bool | None = None, **scores: Any) -> Any:
         """What attention adds to the tokens; and, if they are wanted, its scores."""

@@ -99,7 +99,14 @@ def keep_blocks(model: VisionModel, count: int) -> VisionModel:
     if not 1 <= count <= depth:
         raise UsageError(f"{model.name} has {depth} blocks: keep 1 to {depth}. Received: {count}")
     new = _rebuilt(model, {"depth": count})
-    _copy_weights(model, new, left_out=tuple(f"blocks_{i}" for i in range(count, depth)))
+
+    def of_the_first(path: str, value: Any) -> Any:
+        if not path.endswith("/freqs"):
+            raise UsageError(f"{path} of {model.name} depends on the depth and is not shortened")
+        return value[:, :count]  # RotaryEmbedding's, (2, blocks, ...)
+
+    left_out = tuple(f"blocks_{i}" for i in range(count, depth))
+    _copy_weights(model, new, left_out=left_out, adapt=of_the_first)
     return new
 
 

@@ -67,6 +67,15 @@ def test_attention_scores_are_those_of_the_model(models: dict[str, VisionModel])
     np.testing.assert_allclose(found["blocks_1"].sum(-1), 1, atol=1e-5)
 
 
+def test_kept_blocks_keep_their_learned_frequencies(models: dict[str, VisionModel]) -> None:
+    model, first = models["rope_vit"], models["rope_vit"].keep_blocks(1)
+    expected, found = (
+        keras.Model(m.input, m.get_layer("blocks_0").output).predict(IMAGES, verbose=0)
+        for m in (model, first)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_explaining_sees_the_tables_through(models: dict[str, VisionModel]) -> None:
     """A map of each block, and gradients by the scores."""
     maps = explain.attention_maps(models["rope_vit"], IMAGES)

@@ -23,11 +23,12 @@ NARROWER = {
 
 def request(name: str, id: str = "", adapt: dict | None = None, **arguments: Any) -> dict:
     """Two blocks, four by three patches; with keys in groups three blocks, of which the second has them."""
-    card = keras_vit.info(name).arguments
+    card, family = keras_vit.info(name).arguments, keras_vit.info(name).family
     patch = card["patch_size"][0]
     common = {"depth": 2, "img_size": [4 * patch, 3 * patch], **NARROWER.get(name, {}), **arguments}
     heads = common.get("num_heads", card["num_heads"])
-    theirs, ours = {"num_kv_heads": heads}, {}
+    # timm's Sapiens2 has a number for each of all blocks.
+    theirs, ours = ({"num_kv_heads": heads} if family == "sapiens2" else {}), {}
     if card["num_kv_heads"]:
         common["depth"] = 3
         theirs = {"num_kv_heads": [heads, heads // 2, heads]}
