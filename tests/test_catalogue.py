@@ -33,6 +33,7 @@ IN_TIMM_FAMILIES = {
     "ijepa": 4,
     "tips": 4,
     "mae": 3,
+    "mobileclip": 3,
     "eva02": 21,
     "dinov3": 17,
     "rope_vit": 16,
@@ -43,6 +44,10 @@ IN_TIMM_FAMILIES = {
 }
 IN_TIMM = keras_vit.list_models(family=IN_TIMM_FAMILIES)
 ZOO = Path(zoo.__file__).parent
+OWN_REPOSITORIES = {
+    "vit_base_mci_224.apple_mclip": "apple/mobileclip_b_timm",
+    "vit_base_mci_224.apple_mclip_lt": "apple/mobileclip_b_lt_timm",
+}
 LICENCES = {
     *("apache-2.0", "mit", "cc-by-nc-4.0", "apple-ascl", "apple-amlr"),
     *("nvidia-open-model-license", "not stated"),
@@ -103,7 +108,7 @@ def test_pretrained_means_a_hub_file_with_a_source(name):
     else:
         # A tower under two activations is one file, under the name of timm's default.
         owner = "belfner" if card.family == "lingbot" else "timm"
-        repository = f"{owner}/{name.replace('_quickgelu_', '_')}"
+        repository = OWN_REPOSITORIES.get(name, f"{owner}/{name.replace('_quickgelu_', '_')}")
         assert card.pretrained == (card.hub_id == repository)
         assert card.pretrained == (card.hub_file == "model.safetensors")
     assert card.pretrained == bool(card.source_url and card.source_url.startswith("https://"))

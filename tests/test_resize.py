@@ -13,12 +13,14 @@ from keras_vit.errors import UsageError
 from keras_vit.resize import resample_patch_kernel, resize_grid, resize_matrix
 
 METHODS = ("bicubic_antialias", "bilinear_antialias", "bicubic", "bilinear", "linear_align_corners")
+# It samples as if there were a tenth of a position more, so that nothing is symmetric.
+WITH_OFFSET = (*METHODS, "bicubic_offset")
 SIZES = [(14, 24), (24, 14), (7, 12), (16, 37), (5, 5), (1, 3), (3, 1), (2, 9), (9, 2)]
 GRIDS = [((14, 14), (24, 24)), ((24, 24), (14, 14)), ((14, 14), (10, 21)), ((7, 12), (12, 7))]
 KERNELS = [((16, 16), (32, 32)), ((16, 16), (8, 8)), ((16, 16), (14, 14)), ((8, 8), (12, 6))]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", WITH_OFFSET)
 @pytest.mark.parametrize(("old", "new"), SIZES)
 def test_rows_sum_to_one_so_constants_stay(old: int, new: int, method: str) -> None:
     np.testing.assert_allclose(resize_matrix(old, new, method).sum(axis=1), 1.0, atol=1e-12)
@@ -58,7 +60,7 @@ def test_shrinking_with_antialias_averages_what_the_others_skip() -> None:
     assert np.count_nonzero(resize_matrix(32, 8, "bilinear")[4]) == 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", WITH_OFFSET)
 def test_a_grid_is_resized_by_rows_and_columns(method: str) -> None:
     grid = np.random.default_rng(0).normal(size=(3, 5, 2))
     rows, columns = resize_matrix(3, 4, method), resize_matrix(5, 2, method)
@@ -66,7 +68,7 @@ def test_a_grid_is_resized_by_rows_and_columns(method: str) -> None:
     np.testing.assert_allclose(resize_grid(grid, (4, 2), method), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", WITH_OFFSET)
 def test_the_right_size_gives_the_same_object(method: str) -> None:
     grid, kernel = np.ones((3, 5, 2), np.float32), np.ones((4, 3, 3, 2), np.float32)
     assert resize_grid(grid, (3, 5), method) is grid
@@ -143,6 +145,10 @@ for name, array in given.items():
         for method, arguments in interpolate.items():
             resized = F.interpolate(x.permute(2, 0, 1)[None].double(), size, **arguments)
             out[f"{name}_{method}"] = resized[0].permute(1, 2, 0).numpy()
+        factors = [(new + 0.1) / old for new, old in zip(size, x.shape)]  # dinov2, interpolate_pos_encoding
+        grid = x.permute(2, 0, 1)[None].double()
+        resized = F.interpolate(grid, scale_factor=factors, mode="bicubic")
+        out[f"{name}_bicubic_offset"] = resized[0].permute(1, 2, 0).numpy()
         tokens = torch.cat([torch.zeros(1, 1, x.shape[2]), x.reshape(1, -1, x.shape[2])], 1)
         resized = resample_abs_pos_embed(tokens, size, list(x.shape[:2]))
         out[f"{name}_timm"] = resized[0, 1:].reshape(*size, -1).numpy()
@@ -183,7 +189,7 @@ def reference(
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", WITH_OFFSET)
 @pytest.mark.parametrize("case", range(len(GRIDS)))
 def test_grids_equal_torch(given, reference, case: int, method: str) -> None:
     size = GRIDS[case][1]

@@ -6,6 +6,7 @@ meta device: their shapes are real and their memory is not.
 
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ from timm.layers import (
 )
 from timm.models.eva import Eva
 from timm.models.resnetv2 import ResNetV2
-from timm.models.vision_transformer_hybrid import HybridEmbed
+from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -49,6 +50,9 @@ def numbers(model: Any) -> dict[str, Any]:
         arguments = resnet(model)
     elif isinstance(model, Eva):
         arguments = eva(model)
+    elif isinstance(getattr(model.patch_embed, "backbone", None), ConvStem):
+        arguments = transformer(model) | conv_stem(model.patch_embed.backbone)
+        del arguments["patch_resize"]
     elif isinstance(model.patch_embed, HybridEmbed):
         arguments = transformer(model) | below(model.patch_embed)
     else:
@@ -68,7 +72,7 @@ def transformer(model: Any) -> dict[str, Any]:
     return {
         **{name: value for name, value in rare.items() if value},
         "image_size": list(model.patch_embed.img_size),
-        "in_chans": model.patch_embed.proj.in_channels,
+        "in_chans": getattr(model.patch_embed.proj, "in_channels", None),
         "num_classes": model.num_classes,
         "patch_size": list(model.patch_embed.patch_size),
         "embed_dim": model.embed_dim,
@@ -197,6 +201,22 @@ def activation(act: torch.nn.Module) -> str:
     """As keras_vit names it."""
     names = {"GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "silu"}
     return names.get(type(act).__name__) or {"none": "gelu"}[act.approximate]
+
+
+def conv_stem(stem: Any) -> dict[str, Any]:
+    """Arguments of a stem of convolutions, of which all but the last are normalised."""
+    *normed, last = (part.conv for part in stem)
+    norms = [part.bn for part in stem[:-1]]
+    assert all(conv.kernel_size == conv.stride for conv in (*normed, last))
+    strides = [conv.stride[0] for conv in normed]
+    return {
+        "in_chans": normed[0].in_channels,
+        "patch_size": [math.prod(strides) * last.stride[0]] * 2,
+        "stem_channels": [conv.out_channels for conv in normed],
+        "stem_strides": strides,
+        "stem_norm_eps": only({norm.eps for norm in norms}),
+        "stem_norm_momentum": 1 - only({norm.momentum for norm in norms}),
+    }
 
 
 def below(embed: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ TIMM = dataclasses.replace(
 HUGGINGFACE = dataclasses.replace(
     HUGGINGFACE_BASE,
     ignored=(*HUGGINGFACE_BASE.ignored, r"decoder\..*"),
+    numerics="source",  # transformers resizes positions as the authors do
 )
 
 LAYOUTS = {"timm": TIMM, "huggingface": HUGGINGFACE}
