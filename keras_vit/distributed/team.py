@@ -74,7 +74,11 @@ class Team:
         Images that the replicas cannot share evenly are shown to each of them, in batches that cannot
         be split: a mean over copies is the same.
         """
-        size = min(size - size % self.replicas or self.replicas, images)
+        size = min(size, images)
+        if (
+            self.kind == "mirrored"
+        ):  # TensorFlow shares what is left over, once a first batch was even
+            return max(size - size % self.replicas, 1), (0, 1)
         if images % self.replicas == 0 and size % self.replicas == 0:
             return size, self.shard
         here = self.replicas // self.processes

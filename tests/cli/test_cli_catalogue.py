@@ -135,6 +135,7 @@ def test_help_has_every_command(cli):
         "train",
         "evaluate",
         "fewshot",
+        "experiment",
         "export",
         "check",
         "doctor",

@@ -40,6 +40,25 @@ MISUSES = {
         ["train", NAME, "--data", "digits", "--output", "run", "--resume", "--force"],
         "choose one",
     ),
+    "an unknown teacher": (
+        ["train", NAME, "--data", "digits", "--output", "x.keras", "--teacher", "t.onnx"],
+        "there is no file t.onnx",
+    ),
+    "nothing to predict": (["predict", NAME], "give images, or --input FOLDER"),
+    "a table of another kind": (
+        ["predict", NAME, "--input", ".", "--output", "x.txt"],
+        "has to end in .parquet or .csv or .jsonl",
+    ),
+    "a worker that is none": (
+        ["predict", NAME, "x.png", "--output", "x.csv", "--shard", "2/2"],
+        "'2/2' is not a worker such as",
+    ),
+    "an unknown experiment": (["experiment", "positions"], "there is no experiment 'positions'"),
+    "nowhere to experiment": (["experiment", "resolution", "--small"], "give --output FOLDER"),
+    "a change of no stage": (
+        ["experiment", "resolution", "--set", "epochs=3"],
+        "not of the form stage.key=value",
+    ),
     "unknown family": (["list", "--family", "resnet"], "unknown family 'resnet'"),
     "unknown format": (["export", "torchscript", NAME], "'torchscript' is not one of"),
     "missing file": (["evaluate", "x.onnx", "--data", "digits"], "there is no file x.onnx"),

@@ -56,6 +56,12 @@ def test_validation_is_shared_evenly_or_not_at_all(images, replicas, processes):
         assert shard == (0, 1) and (here == 1 or size % here or last == 0)
 
 
+@pytest.mark.parametrize("images", [40, 41, 7])
+def test_mirrored_validation_begins_with_an_even_batch(images):
+    size, _ = Team("mirrored", 2).held_out(images, 16)
+    assert size % 2 == 0 and size <= images
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
