@@ -14,7 +14,7 @@ import pytest
 import keras_vit
 from keras_vit.counting import count_macs, count_parameters, known_counts
 from keras_vit.errors import UsageError
-from keras_vit.layers import Attention, skip_initialization
+from keras_vit.layers import Attention, AttentionPool, skip_initialization
 
 NAMES = keras_vit.list_models()
 BLOCKS_ALIKE = keras_vit.list_models(family=("vit", "deit", "deit3"))
@@ -39,6 +39,12 @@ def model_of(layers, shape):
         (keras.layers.LayerNormalization(), (7, 3), 0),
         (keras.layers.Dropout(0.1), (7, 3), 0),
         (Attention(num_heads=2), (5, 4), 5 * (4 * 12 + 4 * 4) + 2 * 5 * 5 * 4),
+        (AttentionPool(num_heads=2), (5, 4), 5 * (4 * 8 + 2 * 4) + 2 * 4 * 4 + 2 * 4 * 16),
+        (
+            AttentionPool(num_heads=2, num_prefix_tokens=2),
+            (5, 4),
+            3 * (4 * 8 + 2 * 4) + 2 * 4 * 4 + 2 * 4 * 16,
+        ),
     ],
     ids=lambda value: value.name if isinstance(value, keras.layers.Layer) else None,
 )
@@ -188,13 +194,17 @@ def test_tool_wants_the_lines_to_be_there(tool):
 
 
 @pytest.mark.slow
-def test_counts_of_every_model_at_full_size():
+@pytest.mark.in_turn(12)
+@pytest.mark.parametrize("first", range(0, len(NAMES), 20))
+def test_counts_of_every_model_at_full_size(first):
+    """Twenty at a time, in a process of their own."""
+    names = NAMES[first : first + 20]
     program = (
-        "import json, runpy, sys, keras_vit; counts = runpy.run_path(sys.argv[1])['counts'];"
-        "print(json.dumps({name: counts(name) for name in keras_vit.list_models()}))"
+        "import json, runpy, sys; counts = runpy.run_path(sys.argv[1])['counts'];"
+        "print(json.dumps({name: counts(name) for name in sys.argv[2:]}))"
     )
-    command = [sys.executable, "-P", "-c", program, str(TOOL)]
+    command = [sys.executable, "-P", "-c", program, str(TOOL), *names]
     process = subprocess.run(command, check=True, capture_output=True, text=True)
-    cards = {name: keras_vit.info(name) for name in NAMES}
+    cards = {name: keras_vit.info(name) for name in names}
     expected = {n: {"parameters": c.parameters, "macs": c.macs} for n, c in cards.items()}
     assert json.loads(process.stdout.splitlines()[-1]) == expected
