@@ -7,7 +7,7 @@ from itertools import groupby
 from keras_vit.facts import scaled
 from keras_vit.parts import Part
 
-_WIDTH, _HEIGHT, _ACROSS, _DOWN = 300, 64, 24, 30  # pixels: of a box, and between boxes
+_WIDTH, _HEIGHT, _ACROSS, _DOWN = 350, 64, 24, 30  # pixels: of a box, and between boxes
 
 
 def diagram(parts: Sequence[Part], title: str) -> str:

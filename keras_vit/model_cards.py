@@ -59,7 +59,7 @@ def _html(card: ModelCard, parts: Sequence[Part]) -> str:
         section("Parts", rows_table(_PARTS, _part_rows(parts), numbers=range(4, 8))),
         section("Published accuracy", _score_table(card)),
         section("Preprocessing", fields_table(preprocessing(card))),
-        section("Facts", fields_table({k: v for k, v in facts(card).items() if v})),
+        section("Facts", fields_table({k: v for k, v in facts(card, scores=False).items() if v})),
         section("Use", f"<pre>{escape(_use(card))}</pre>"),
         section(
             f"Arguments of the builder ({card.numerics} numerics)",
@@ -88,7 +88,7 @@ def _markdown(card: ModelCard, parts: Sequence[Part]) -> str:
         table = _markdown_table(_SCORES, _score_rows(card), numbers=(1, 2, 3))
         blocks += ["## Published accuracy", table]
     blocks += ["## Preprocessing", _markdown_fields(preprocessing(card))]
-    blocks += ["## Facts", _markdown_fields(facts(card))]
+    blocks += ["## Facts", _markdown_fields(facts(card, scores=False))]
     blocks += ["## Use", f"```python\n{_use(card)}\n```"]
     blocks += [
         f"## Arguments of the builder ({card.numerics} numerics)",

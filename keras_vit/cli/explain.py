@@ -16,6 +16,7 @@ from keras_vit.cli.options import (
     weights_option,
 )
 from keras_vit.cli.output import bar, json_option, note, print_json, working
+from keras_vit.cli.running import in_our_terms
 from keras_vit.errors import UsageError
 from keras_vit.explain.kinds import KINDS, require_kinds, require_place
 
@@ -141,7 +142,7 @@ def command(
             **arguments,
         )
     for name, reason in report.left_out.items():
-        note(f"left out: {name}: {reason}")
+        note(f"left out: {name}: {in_our_terms(reason)}")
     if as_json:
         print_json(report.to_dict())
     else:

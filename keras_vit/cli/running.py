@@ -28,6 +28,8 @@ _FLAGS = {
     'weights="FILE"': "--weights FILE",
     "num_classes=": "--num-classes ",
     "model=NAME": "--model NAME",
+    'outputs=["logits", "attention"]': "--outputs logits,attention",
+    "leave out image_size": "leave out --image-size",
     "distillation='soft'": "--distillation soft",
 }
 """What an error advises in Python -> what that is here."""
@@ -53,7 +55,7 @@ def run(command: click.Command, args: Sequence[str]) -> int:
                 traceback.print_exc()
             line, code = _verdict(error, interruption.received)
             with contextlib.suppress(BrokenPipeError):
-                click.echo(f"error: {_in_our_terms(line)}", err=True)
+                click.echo(f"error: {in_our_terms(line)}", err=True)
             return code
 
 
@@ -93,7 +95,7 @@ def _is_ours(error: BaseException) -> bool:
     return frame.f_globals.get("__name__", "").startswith("keras_vit.")
 
 
-def _in_our_terms(line: str) -> str:
+def in_our_terms(line: str) -> str:
     """One line, with flags in place of Python's arguments."""
     for python, flag in _FLAGS.items():
         line = line.replace(python, flag)

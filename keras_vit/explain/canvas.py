@@ -68,8 +68,9 @@ class Sheet:
         if theme not in THEMES:
             raise UsageError(f"theme must be {' or '.join(THEMES)}, not {theme!r}")
         self.theme = THEMES[theme]
-        lines = textwrap.wrap(title or "", int(width * 13))
-        notes = textwrap.wrap(note, int(width * 16))
+        # Of letters as wide as those of names; wider ones are rare.
+        lines = textwrap.wrap(title or "", int((width - 0.2) * 11.5))
+        notes = textwrap.wrap(note, int((width - 0.2) * 15))
         self._top = 0.08 + 0.19 * len(lines) + 0.15 * len(notes) + (0.08 if lines or notes else 0)
         self.width, self.height = width, height + self._top
         self.figure: Figure = require("matplotlib.figure", "explain").Figure(

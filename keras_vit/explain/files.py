@@ -1,6 +1,7 @@
 """Figures as files: PNG for paper and slides, SVG that follows the reader's light or dark screen."""
 
 import io
+import re
 import urllib.parse
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -37,6 +38,13 @@ def data_uri(svg: str) -> str:
     body = svg[svg.index("<svg") :]
     # Base64 would swell the pictures inside a second time.
     return f"data:image/svg+xml,{urllib.parse.quote(body, safe=' =:/;,.()+-_!*')}"
+
+
+def inches(svg: str) -> float:
+    """How wide an SVG file of matplotlib's is, which counts in points."""
+    found = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg, re.DOTALL)
+    assert found is not None
+    return float(found[1]) / 72
 
 
 def _dark_style() -> str:

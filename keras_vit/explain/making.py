@@ -240,7 +240,7 @@ def _left_out(task: Task, drawn: list[str]) -> str:
         return ""
     return (
         f"{task.who} is in {len(drawn)} of {len(blocks)} blocks alone, {drawn[0]} to {drawn[-1]}: "
-        "patch=(row, column) shows more"
+        "asking for a patch shows more"
     )
 
 
@@ -279,7 +279,8 @@ def _position(task: Task) -> list[Drawing]:
 def _filters(task: Task) -> list[Drawing]:
     model: Any = task.subject.model
     *size, number = first_filters(model).shape
-    count = min(_FILTERS, number, int(np.prod(size)))
+    # The mean is taken off: so many filters have one component less.
+    count = min(_FILTERS, max(number - 1, 1), int(np.prod(size)))
     found, shares = filter_components(model, count)
     title = f"Principal components of the first layer's filters: {task.subject.name}"
     return [

@@ -52,7 +52,7 @@ def draw_attention(
     if len(maps) == 1:
         return _one_block(image, maps, numbers, at, title, caption, theme)
     label, photo = 0.75, 1.3
-    tile = min(0.8, (WIDTH - label - 0.1) / len(numbers))
+    tile = min(1.1, (WIDTH - label - 0.1) / len(numbers))
     height, width = _fitted(image, photo)
     side = tile * image.shape[0] / image.shape[1]
     top = height + 0.45

@@ -16,7 +16,7 @@ from keras_vit.data.sources import image_files
 from keras_vit.data.transforms import ImageLike
 from keras_vit.errors import NoPictureError, UsageError
 from keras_vit.explain.canvas import THEMES
-from keras_vit.explain.files import as_png, as_svg, data_uri
+from keras_vit.explain.files import as_png, as_svg, data_uri, inches
 from keras_vit.explain.kinds import KINDS, PAGE, ours, require_kinds, require_place
 from keras_vit.export.staging import publish, staging
 from keras_vit.page import document, fields_table, section
@@ -213,10 +213,11 @@ def _page(
         body = f'<p>{escape(kind.text)} <span class="soft">({escape(kind.source)})</span></p>'
         for drawing, svg in shown:
             if drawing.what == what:
-                note = f'<p class="soft">{escape(drawing.note)}.</p>' if drawing.note else ""
+                told = f"{drawing.note[:1].upper()}{drawing.note[1:]}."
+                note = f'<p class="soft">{escape(told)}</p>' if drawing.note else ""
                 body += (
-                    f'{note}<figure class="sheet"><img src="{data_uri(svg)}" '
-                    f'alt="{escape(drawing.title)}"></figure>'
+                    f'{note}<figure class="sheet"><img style="width:calc({inches(svg):g} * '
+                    f'var(--inch))" src="{data_uri(svg)}" alt="{escape(drawing.title)}"></figure>'
                 )
         parts.append(section(kind.title, body))
     reasons = "".join(
