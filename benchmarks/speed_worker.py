@@ -45,7 +45,7 @@ def keras_run(spec: dict[str, Any], model: Any, optimizer: Any) -> Run:
 def keras_vit_run(spec: dict[str, Any]) -> Run:
     import keras
 
-    import keras_vit.training
+    import keras_vit
 
     model = keras_vit.load(spec["model"], weights=spec["weights"], dtype=spec["dtype"])
     adamw = keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)

@@ -35,14 +35,16 @@ _PUBLIC = {
     "doctor": "diagnosis",
 }
 
+_PACKAGES = ("data", "explain", "export", "layers", "models", "training")
+
 __all__ = ["__version__", *_PUBLIC]
 
 
-__getattr__ = lazy(__name__, _PUBLIC)
+__getattr__ = lazy(__name__, _PUBLIC, _PACKAGES)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_PACKAGES])
 
 
 register()

@@ -1,6 +1,7 @@
-"""`KERAS_VIT_TURN=T`: slow and parity tests take turns, so that a run takes half the time and two see all.
+"""`KERAS_VIT_TURN=T`: slow and parity tests take turns, so that a run takes a quarter of their time.
 
-Of the files with such tests every second one runs; of a test marked `in_turn(n)` every n-th parameter does.
+Of the files with such tests every fourth one runs, so that four turns see all; of a test marked
+`in_turn(n)` every n-th parameter does.
 """
 
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-HALVES = 2
+QUARTERS = 4
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -32,5 +33,5 @@ def _has_turn(item: pytest.Item, turn: int, seen: Counter[str], files: dict[Path
         seen[test] += 1
         return (seen[test] - turn) % marker.args[0] == 0
     if item.get_closest_marker("slow") or item.get_closest_marker("parity"):
-        return (files.setdefault(item.path, len(files)) - turn) % HALVES == 0
+        return (files.setdefault(item.path, len(files)) - turn) % QUARTERS == 0
     return True

@@ -1,4 +1,4 @@
-"""Writes zoo/golden/*.json, the outputs that `keras-vit verify` compares with. Needs timm.
+"""Writes zoo/golden/*.json, the outputs that `keras-vit verify` compares with. Needs timm and transformers.
 
 Weights are drawn from the tensors' names, so that outputs alone are kept. What is there is left as it is,
 but for the architectures that are asked for. Usage: python tools/write_golden.py [pattern ...]
@@ -12,11 +12,18 @@ from typing import Any
 
 from keras_vit import catalogue, zoo
 from keras_vit.errors import KerasVitError
-from keras_vit.export.child import run_child
-from keras_vit.verifying import golden_request, timm_request
+from keras_vit.verifying import (
+    ask,
+    ask_timm,
+    drawn_weights,
+    golden_request,
+    reference_layout,
+    timm_request,
+)
 
 FOLDER = Path(zoo.__file__).parent / "golden"
 DIGITS = 7
+MOST = 2e8  # parameters of a model that is not shortened
 
 
 def rounded(value: Any) -> Any:
@@ -28,15 +35,29 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list) else value
 
 
+def too_large(name: str) -> bool:
+    """Whether a whole model would have to be run that takes gigabytes."""
+    card = catalogue.info(name)
+    shortened = {"depth", "layers"} & golden_request(card)["arguments"].keys()
+    return not shortened and card.parameters > MOST
+
+
 def goldens(names: list[str]) -> dict[str, Any]:
-    """The entries of some architectures."""
-    requests = {name: golden_request(catalogue.info(name)) for name in names}
-    wanted = [timm_request(name, request) for name, request in requests.items()]
+    """The entries of some architectures of a family."""
+    cards = [catalogue.info(name) for name in names]
+    requests = [golden_request(card) for card in cards]
     with tempfile.TemporaryDirectory() as folder:
-        found = run_child("keras_vit.timm_reference", {"models": wanted}, Path(folder))["models"]
+        if reference_layout(cards[0]) == "timm":
+            wanted = map(timm_request, names, requests)
+            found = ask_timm(list(wanted), Path(folder))
+        else:
+            found = [
+                ask(card, request, drawn_weights(card, request, Path(folder) / card.architecture))
+                for card, request in zip(cards, requests, strict=True)
+            ]
     return {
         name: {**request, **rounded(reference)}
-        for (name, request), reference in zip(requests.items(), found, strict=True)
+        for name, request, reference in zip(names, requests, found, strict=True)
     }
 
 
@@ -53,7 +74,7 @@ def main(patterns: list[str]) -> None:
         missing = [
             name
             for name in dict.fromkeys(architectures)
-            if name in wanted and (patterns or name not in kept)
+            if name in wanted and (patterns or name not in kept) and not too_large(name)
         ]
         entries = {name: kept[name] for name in kept if name in architectures}
         try:

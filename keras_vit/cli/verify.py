@@ -13,8 +13,8 @@ from keras_vit.errors import KerasVitError
 )
 @click.option(
     "--against",
-    type=click.Choice(["golden", "timm"]),
-    help="The outputs that keras_vit ships, or timm itself.",
+    type=click.Choice(["golden", "timm", "transformers"]),
+    help="The outputs that keras_vit ships, or the library itself.",
 )
 @click.option("--dtype", metavar="POLICY", help="Such as mixed_bfloat16.")
 @json_option

@@ -164,8 +164,11 @@ def _token_feature(
     if norm:
         tokens = _norm(model)(tokens)
     count = model.get_layer("embedding").num_prefix_tokens
+    if format == "tokens" and (keep or not count):
+        # A name of its own, since the norm is called for every feature.
+        return layers.Identity(name=f"tokens_{index}")(tokens) if norm else tokens
     if format == "tokens":
-        return tokens if keep or not count else TokenSlice(count, name=f"tokens_{index}")(tokens)
+        return TokenSlice(count, name=f"tokens_{index}")(tokens)
     patches = model.get_layer("patch_embed").output
     grid = TokenMap(count, name=f"map_{index}")(tokens, patches)
     return [grid, TokenSlice(0, count, name=f"prefix_{index}")(tokens)] if keep and count else grid
