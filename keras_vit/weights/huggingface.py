@@ -52,6 +52,12 @@ def siglip_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) ->
     return {**config, "vision_use_head": arguments["global_pool"] == "map"}
 
 
+def mae_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of a ViTMAEModel."""
+    config = _tower("vit_mae", "ViTMAEModel", arguments)
+    return {**config, "qkv_bias": arguments["qkv_bias"]}
+
+
 def dinov2_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
     """Of a Dinov2Model, or with registers of a Dinov2WithRegistersModel."""
     registers, gated = arguments["reg_tokens"], arguments.get("gated_mlp", False)

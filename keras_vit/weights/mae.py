@@ -7,6 +7,7 @@ its decoder's beside. transformers, models/vit_mae: the encoder is a ViT's.
 import dataclasses
 
 from keras_vit.weights import vision_transformer
+from keras_vit.weights.huggingface import mae_config
 from keras_vit.weights.vision_transformer import HUGGINGFACE_BASE
 
 TIMM = dataclasses.replace(
@@ -17,6 +18,7 @@ TIMM = dataclasses.replace(
 HUGGINGFACE = dataclasses.replace(
     HUGGINGFACE_BASE,
     ignored=(*HUGGINGFACE_BASE.ignored, r"decoder\..*"),
+    config=mae_config,
     numerics="source",  # transformers resizes positions as the authors do
 )
 

@@ -68,4 +68,6 @@ HUGGINGFACE = Layout(
     config=siglip_config,
 )
 
-LAYOUTS = {"timm": TIMM, "npz": big_vision.NPZ, "huggingface": HUGGINGFACE}
+NPZ = dataclasses.replace(big_vision.NPZ, requires={"class_token": False, "qkv_bias": True})
+
+LAYOUTS = {"timm": TIMM, "npz": NPZ, "huggingface": HUGGINGFACE}

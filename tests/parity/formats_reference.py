@@ -209,7 +209,8 @@ def main(folder: Path) -> None:
         else:
             torch.save(contents, file)
         if readable:
-            overlay = {"file": str(file), "custom_load": npz}
+            classes = more.get("num_classes", 0)
+            overlay = {"file": str(file), "custom_load": npz, "num_classes": classes}
             published = {"pretrained": True, "pretrained_cfg_overlay": overlay}
             model = timm.create_model(name, **published, **arguments).eval()
         with torch.inference_mode():
