@@ -85,12 +85,13 @@ def _difference(comparison: Comparison, rows: Sequence[Row]) -> Difference:
 def _verdict(comparison: Comparison, each: Sequence[float]) -> str:
     seeds = "the one seed" if len(each) == 1 else f"each of {len(each)} seeds"
     points = ", ".join(f"{100 * value:+.2f}" for value in each)
-    if all(value > 0 for value in each):
+    above, below = sum(value > 0 for value in each), sum(value < 0 for value in each)
+    if above == len(each):
         found = f"is above with {seeds}"
-    elif all(value < 0 for value in each):
+    elif below == len(each):
         found = f"is below with {seeds}"
     else:
-        found = f"is neither above nor below with {seeds}"
+        found = f"is above with {above} and below with {below} of {len(each)} seeds"
     return f"{comparison.of} {found} ({points} points against {comparison.against})"
 
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 import keras_vit
 from keras_vit.bulk import prediction
-from keras_vit.config import Preprocessing
+from keras_vit.config import ModelConfig, Preprocessing
 from keras_vit.errors import KerasVitError, UsageError
+from keras_vit.models.model import VisionModel
 
 SMALL = Preprocessing(image_size=(8, 8), crop_pct=1.0)
 BATCH = 4  # 32 images a part
@@ -164,7 +165,9 @@ def test_mnist_killed_three_times_has_every_image_once(model, tmp_path):
     images.mkdir()
     for i, image in enumerate(data.images):
         Image.fromarray(image).save(images / f"{i:04}.png", compress_level=1)
-    keras_vit.export_model(model, tmp_path / "m.onnx", preprocessing=None, verify=False)
+    config = ModelConfig("plain", "custom", {}, SMALL)
+    carrying = VisionModel(model.input, model.output, config=config)
+    keras_vit.export_model(carrying, tmp_path / "m.onnx", preprocessing="normalize")
     command = [sys.executable, "-m", "keras_vit.cli", "predict", str(tmp_path / "m.onnx")]
     command += ["--input", str(images), "--output", str(tmp_path / "t.parquet"), "--json"]
     parts = tmp_path / "t.parquet.parts"

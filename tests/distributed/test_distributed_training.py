@@ -89,7 +89,7 @@ def test_a_killed_worker_comes_back_and_the_run_ends_as_without(tmp_path):
     for process in _workers(tmp_path, "whole", weights=whole):
         _result(process)
     survivor, killed = _workers(tmp_path, "part", kill=1)
-    assert killed.wait(timeout=120) == -signal.SIGKILL
+    assert killed.wait(timeout=280) == -signal.SIGKILL
     time.sleep(1)
     survivor.kill()  # as a launcher does: without the other, it can but wait
     survivor.communicate()

@@ -60,7 +60,7 @@ def test_the_small_scale_needs_no_download(name):
 
 def test_curves_have_a_place_for_every_variant():
     made = experiment_of("few-shot", "small")
-    assert {variant.line for variant in made.variants} == {"least squares", "fine-tuning"}
+    assert {variant.line for variant in made.variants} == {"linear", "fine-tuned"}
     assert [variant.x for variant in made.variants] == [1, 5, 10, 25] * 2
     assert made.variants[1].name == "least squares, 5 a class"
     assert made.variants[1].stages[-1].arguments["shots"] == 5
