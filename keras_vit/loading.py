@@ -66,8 +66,9 @@ def load(
         in_chans: number of image channels; a first kernel for RGB is adapted as timm does it.
         labels: one name a class, or the name of a label set; sets `num_classes`.
         numerics: whose activation, epsilons and resize methods to follow: `"source"`, the code of the
-            authors, or a port's, `"timm"` or for CvT `"huggingface"`. When None, that of the
-            checkpoint's publisher: `"source"` for Google's .npz names, else the catalogue's default,
+            authors, or a port's, `"timm"` or `"huggingface"`, of those that `info` lists. When None, that of
+            the checkpoint's publisher: `"source"` for Google's .npz names and those of CLIP's and DINOv2's
+            authors, `"huggingface"` for transformers' of the same, else the catalogue's default,
             and where a config.json of transformers lies beside a ViT's or DeiT's weights, its
             `layer_norm_eps` and `hidden_act`. `load_report` tells.
         source: the checkpoint's tensor names: `"timm"`, `"npz"`, `"huggingface"` or `"official"`, as the
@@ -109,7 +110,8 @@ def load(
     card = catalogue.info(str(name))
     if weights == "pretrained" and mark(card.licence):
         warnings.warn(
-            f"the weights of {card.name} are {marked(card.licence)}: {card.source_url}", stacklevel=2
+            f"the weights of {card.name} are {marked(card.licence)}: {card.source_url}",
+            stacklevel=2,
         )
     names = catalogue.labels(labels) if isinstance(labels, str) else labels
     if names is not None and num_classes not in (None, len(names)):

@@ -36,7 +36,8 @@ def save_weights(
             * `"timm"`: `create_model(...).load_state_dict` of timm takes it strictly.
             * `"huggingface"`: a file called `model.safetensors` gets a `config.json` beside it, and
               then `from_pretrained` of transformers takes the folder.
-            * `"npz"`: google-research/vision_transformer takes it (`checkpoint.load`), and so does timm.
+            * `"npz"`: google-research/vision_transformer takes it (`checkpoint.load`), of FlexiViT and SigLIP
+              big_vision, and so does timm.
               That code computes with tanh GELU, as a model of `numerics="source"` does.
             * `"official"`: the authors' own names, where they are others.
 
