@@ -254,7 +254,7 @@ class TurnedFrequencies(keras.initializers.Initializer):
         _, blocks, heads, pairs = shape
         angle = keras.random.uniform((blocks, heads, 1), 0.0, 2 * math.pi, dtype="float32")
         half = np.arange(pairs // 2, dtype=np.float32) / np.float32(pairs // 2)
-        magnitude = np.float32(self.temperature) ** -half
+        magnitude = ops.convert_to_tensor(np.float32(self.temperature) ** -half)
         quarter = math.pi / 2
         axes = [
             ops.concatenate([magnitude * of(angle), magnitude * of(angle + quarter)], axis=-1)
