@@ -30,7 +30,9 @@ def report(
     """
     runs = ["variant", "seed", *experiment.columns]
     sections = [
-        page.section("Question", _paragraphs(experiment.question, f"The paper: {experiment.finding}")),
+        page.section(
+            "Question", _paragraphs(experiment.question, f"The paper: {experiment.finding}")
+        ),
         page.section("Found", _answers(answers)),
         page.section("Table", _table(experiment, summary)),
         page.section("Figure", f'<figure class="wide">{figure}</figure>'),
