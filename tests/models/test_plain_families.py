@@ -52,7 +52,7 @@ def test_attention_pooling_belongs_to_the_head() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.in_turn(5)
+@pytest.mark.in_turn(6)
 @pytest.mark.parametrize("family", NAMES)
 def test_from_a_file_to_three_formats(family: str, tmp_path: Path) -> None:
     """Loaded at another size, fine-tuned one step, saved, reloaded, exported; each file verified."""
