@@ -29,7 +29,7 @@ def request(name: str, id: str = "", **more: Any) -> dict[str, Any]:
     side = 6 * card.arguments["patch_size"][0]
     adapt = more.pop("adapt", {})
     arguments = {"depth": 1, "img_size": side, **more}
-    if card.num_classes:
+    if card.num_classes and not adapt:  # timm leaves out a classifier of another size
         arguments.setdefault("num_classes", 10)
     return {
         "id": id or name,
