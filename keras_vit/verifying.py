@@ -140,9 +140,10 @@ def golden_request(card: ModelCard) -> dict[str, Any]:
         arguments["layers"] = [1] * len(card.arguments["layers"])
     depth = card.arguments.get("depth")
     if isinstance(depth, tuple):
-        arguments["depth"] = [min(blocks, 2) for blocks in depth]
+        # transformers' CvtStage wants more blocks than there are stages before it.
+        arguments["depth"] = [min(blocks, stage + 1) for stage, blocks in enumerate(depth)]
     # timm makes the grouped heads of Sapiens2 for the whole depth alone.
-    elif depth and card.arguments.get("num_kv_heads") is None:
+    elif depth and "grouped_blocks" not in card.arguments:
         arguments["depth"] = 2
     return {
         "arguments": arguments,

@@ -81,7 +81,7 @@ def test_timm_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_against_something_else() -> None:
-    with pytest.raises(UsageError, match="against must be one of golden, timm"):
+    with pytest.raises(UsageError, match="against must be one of golden, timm, transformers"):
         keras_vit.verify(NAME, against="keras_hub")
 
 
@@ -90,6 +90,19 @@ def test_against_timm_itself() -> None:
     report = keras_vit.verify(NAME, against="timm")
     assert report.output < 2e-5
     assert "torch" in report.reference
+
+
+@pytest.mark.parity
+def test_cvt_against_transformers() -> None:
+    """Which takes the file that we write, with its config.json."""
+    report = keras_vit.verify("cvt_13_224", against="transformers")
+    assert len(report.blocks) == 6
+    assert max(*report.blocks.values(), report.output) < 2e-5
+
+
+def test_a_model_has_one_reference() -> None:
+    with pytest.raises(UsageError, match="is transformers, not timm"):
+        keras_vit.verify("cvt_13_224", against="timm")
 
 
 @pytest.mark.parity

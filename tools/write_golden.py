@@ -51,10 +51,11 @@ def goldens(names: list[str]) -> dict[str, Any]:
             wanted = map(timm_request, names, requests)
             found = ask_timm(list(wanted), Path(folder))
         else:
-            found = [
-                ask(card, request, drawn_weights(card, request, Path(folder) / card.architecture))
-                for card, request in zip(cards, requests, strict=True)
-            ]
+            found = []
+            for card, request in zip(cards, requests, strict=True):
+                own = Path(folder) / card.architecture
+                own.mkdir()
+                found.append(ask(card, request, drawn_weights(card, request, own)))
     return {
         name: {**request, **rounded(reference)}
         for name, request, reference in zip(names, requests, found, strict=True)

@@ -1,7 +1,7 @@
 """What a model knows between its blocks: maps or tokens as outputs, and a pyramid of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -40,7 +40,7 @@ def features(
         prefix: `"drop"` leaves class, distillation and register tokens out. `"keep"` gives them: within the
             tokens, or beside each map that has some, as the pair `[map, tokens]`.
         norm: applies the model's final norm: to every feature of a Transformer, to the last stage's map
-            of CvT and BiT.
+            of CvT, and with its ReLU of BiT.
 
     Returns:
         A model of the same input; its output is a list with one feature for each of `at`, or that
@@ -190,9 +190,15 @@ def _map_feature(
     )
 
 
-def _norm(model: keras.Model) -> Any:
-    """The final norm of all tokens or of the last map."""
-    found = [layer for layer in model.layers if layer.name == "norm"]
+def _norm(model: keras.Model) -> Callable[[Any], Any]:
+    """The final norm of all tokens or of the last map, and what activates it."""
+    found = [layer for layer in model.layers if layer.name in ("norm", "relu")]
     if not found:
         raise UsageError(f"{model.name} norms what it has pooled alone: features without norm=True")
-    return found[0]
+
+    def apply(x: Any) -> Any:
+        for layer in found:
+            x = layer(x)
+        return x
+
+    return apply

@@ -4,6 +4,10 @@ Confirmed by listing the state dicts of microsoft/CvT lib/models/cls_cvt.py and 
 models/cvt/modeling_cvt.py, whose versions 4 and 5 have the same names.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_vit.weights.huggingface import describe_classes
 from keras_vit.weights.name_map import NO_BATCHES, Constant, Layout, Row
 
 # Ours, microsoft's, Hugging Face's, kind.
@@ -86,7 +90,53 @@ _TABLE = (
 )
 
 
-def _layout(rows: list[Row], head: str) -> Layout:
+_METHODS = {"conv": "dw_bn", "average": "avg", "linear": "linear"}
+
+
+def cvt_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """The config.json of a CvtForImageClassification, or without classes of a CvtModel.
+
+    Its keys are those of transformers, models/cvt/configuration_cvt.py.
+    """
+    count = len(arguments["depth"])
+
+    def each(value: Any) -> list[Any]:
+        return list(value) if isinstance(value, list | tuple) else [value] * count
+
+    methods = [_METHODS[method] for method in each(arguments["projection"])]
+    patches = [kind == "patch" for kind in each(arguments["token_embedding"])]
+    windows = zip(
+        patches, *(arguments[f"embed_{x}"] for x in ("kernel", "stride", "padding")), strict=True
+    )
+    sizes = [
+        (stride, 0) if patch else (kernel, padding) for patch, kernel, stride, padding in windows
+    ]
+    return {
+        "model_type": "cvt",
+        "architectures": ["CvtForImageClassification" if arguments["num_classes"] else "CvtModel"],
+        "num_channels": arguments["in_chans"],
+        "patch_sizes": [size for size, _ in sizes],
+        "patch_stride": list(arguments["embed_stride"]),
+        "patch_padding": [padding for _, padding in sizes],
+        "embed_dim": list(arguments["embed_dim"]),
+        "num_heads": list(arguments["num_heads"]),
+        "depth": list(arguments["depth"]),
+        "mlp_ratio": each(arguments["mlp_ratio"]),
+        "qkv_bias": each(arguments["qkv_bias"]),
+        "cls_token": [False] * (count - 1) + [arguments["class_token"]],
+        "qkv_projection_method": methods,
+        "kernel_qkv": each(arguments["proj_kernel"]),
+        "padding_kv": each(arguments["proj_padding"]),
+        "padding_q": each(arguments["proj_padding"]),
+        "stride_kv": each(arguments["stride_kv"]),
+        "stride_q": [1] * count,
+        **dict.fromkeys(("attention_drop_rate", "drop_rate", "drop_path_rate"), [0.0] * count),
+        "layer_norm_eps": arguments["norm_eps"],
+        **describe_classes(arguments, labels),
+    }
+
+
+def _layout(rows: list[Row], head: str, config: Any = None) -> Layout:
     """A layout of these rows; torch's counter of batches, which nothing reads, is written as 0."""
     beside = [row for row in rows if row.ours.endswith("/bn/moving_mean")]
     counters = (row.names[0].replace("running_mean", "num_batches_tracked") for row in beside)
@@ -94,7 +144,7 @@ def _layout(rows: list[Row], head: str) -> Layout:
         Constant(row.ours, counter, NO_BATCHES)
         for row, counter in zip(beside, counters, strict=True)
     )
-    return Layout(tuple(rows), (head,), constants=constants)
+    return Layout(tuple(rows), (head,), constants=constants, config=config)
 
 
 # The positions of the paper's ablation have a name in microsoft's code alone (`no_weight_decay`).
@@ -105,6 +155,8 @@ LAYOUTS = {
         [_POSITIONS, *(Row(ours, official, kind) for ours, official, _, kind in _TABLE)], "head."
     ),
     "huggingface": _layout(
-        [Row(ours, huggingface, kind) for ours, _, huggingface, kind in _TABLE], "classifier."
+        [Row(ours, huggingface, kind) for ours, _, huggingface, kind in _TABLE],
+        "classifier.",
+        cvt_config,
     ),
 }

@@ -116,7 +116,7 @@ def test_stages_of_bit_the_last_one_normed() -> None:
     bit = loud("resnetv2_50x1_bit", image_size=(32, 48), num_classes=4, **BIT)
     stem, _, last = keras_vit.features(bit, at=[0, 1, 2], norm=True).predict(IMAGES, verbose=0)
     np.testing.assert_array_equal(stem, given(bit, "stem"))
-    np.testing.assert_allclose(last, given(bit, "norm"), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(last, given(bit, "relu"), rtol=1e-4, atol=1e-5)
 
 
 def test_they_save(vit: keras.Model, tmp_path: Path) -> None:

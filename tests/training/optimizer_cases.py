@@ -174,7 +174,8 @@ def checkpointed_gradients_are_the_same(jit: bool) -> None:
             # Small enough that no softmax is saturated, behind which gradients are rounding alone.
             model.set_weights([0.3 * weight for weight in model.get_weights()])
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            model.compile(keras.optimizers.SGD(0.01), loss=loss, jit_compile=jit)
+            # A rate of 1: what a weight of 1 changes by is rounded to 1e-7.
+            model.compile(keras.optimizers.SGD(1.0), loss=loss, jit_compile=jit)
             before = values(model.weights)
             model.fit(images, np.arange(8) % 3, batch_size=8, verbose=0)
             after = values(model.weights)
