@@ -57,7 +57,7 @@ def _known_or_none(ctx: click.Context, param: click.Parameter, value: str | None
     "--compare",
     metavar="MODEL",
     callback=_known_or_none,
-    help="Another model: how alike its layers are to those of the first, on all images.",
+    help="Another model, as in --compare A B IMAGE...: how alike the layers of two are.",
 )
 @click.option(
     "--block",

@@ -149,11 +149,12 @@ def draw_similarity(
         title, theme: as in `draw_distance`.
     """
     rows, columns = similarity.values.shape
-    cell = min(0.35, 4.4 / max(rows, columns))
+    cell = min(0.45, 4.4 / max(rows, columns))
     labels = short_names(similarity.rows), short_names(similarity.columns)
     left = 0.5 + 0.055 * max(map(len, labels[0]))
     width, height = max(cell * columns, 1.2), max(cell * rows, 1.2)
-    sheet = Sheet(max(5.6, left + width + 0.2), 0.1 + height + 1.05, title, theme=theme)
+    note = f"upwards: {names[0]}; to the right: {names[1]}"
+    sheet = Sheet(max(5.6, left + width + 0.2), 0.1 + height + 1.05, title, note, theme)
     axes = sheet.axes(left, 0.1, width, height)
     axes.imshow(similarity.values, cmap=HEAT, vmin=0, vmax=1, origin="lower", aspect="auto")
     _ticks(axes, "y", labels[0])

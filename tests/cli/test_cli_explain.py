@@ -30,6 +30,7 @@ def test_explain_writes_figures_and_a_page(cli, tiny, photo, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*names, "report.html"}
 
 
+@pytest.mark.slow
 def test_explain_says_what_it_leaves_out(cli, photo, tmp_path):
     asked = ["-o", "out", "--what", "rollout,filters", "--json"]
     result = cli("explain", "resnetv2_50x1_bit", photo, *asked, *BIT, cwd=tmp_path)

@@ -1,5 +1,6 @@
 """Figures show the arrays that they are given, under labels that can be read. No Keras here."""
 
+import functools
 import subprocess
 import sys
 import urllib.parse
@@ -67,6 +68,12 @@ FIGURES: dict[str, Any] = {
 }
 
 
+@functools.cache
+def drawn(name: str) -> Any:
+    """Figures take a while."""
+    return FIGURES[name](title=NAME)
+
+
 def texts(figure: Any) -> list[Any]:
     """All that can be read."""
     found = [*figure.texts]
@@ -91,7 +98,7 @@ def pictures(figure: Any) -> list[Any]:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_is_clipped_or_covered(name: str) -> None:
-    figure = FIGURES[name](title=NAME)
+    figure = drawn(name)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # puts labels where they belong
     renderer = canvas.get_renderer()
@@ -107,7 +114,7 @@ def test_no_text_is_clipped_or_covered(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_panels_do_not_cover_each_other(name: str) -> None:
-    figure = FIGURES[name](title=NAME)
+    figure = drawn(name)
     boxes = [axes.get_position() for axes in figure.axes]
     for i, box in enumerate(boxes):
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= 1 and box.y1 <= 1

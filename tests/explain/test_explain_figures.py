@@ -122,9 +122,10 @@ def test_the_report_is_plain_data(whole: Any) -> None:
 def test_what_makes_no_sense_is_left_out_and_named(
     models: dict[str, Any], tmp_path: Path, family: str, left_out: set[str]
 ) -> None:
-    report = explain.figures(models[family], PHOTOS[:1], tmp_path / "out")
+    wanted = [*sorted(left_out), "filters"]
+    report = explain.figures(models[family], PHOTOS[:1], tmp_path / "out", what=wanted)
     assert set(report.left_out) == left_out
-    assert {f.what for f in report.figures} == set(KINDS) - left_out - {"similarity"}
+    assert [f.what for f in report.figures] == ["filters"]
     found = page(report)
     assert all(reason in found.text for reason in report.left_out.values())
     assert all("\n" not in reason for reason in report.left_out.values())
@@ -276,7 +277,9 @@ def test_without_matplotlib(vit: Any, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="module")
 def onnx(vit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "flowers.onnx"
-    export_model(vit, path, preprocessing="normalize", outputs=["logits", "attention"])
+    export_model(
+        vit, path, preprocessing="normalize", outputs=["logits", "attention"], verify=False
+    )
     return path
 
 
@@ -294,7 +297,7 @@ def agrees(path: Path, model: Any) -> None:
         if key:
             assert list(found) == list(expected)
             expected, found = expected[key], found[key]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(its.shares(), mine.shares(), atol=1e-5)
 
 
@@ -305,14 +308,20 @@ def test_an_onnx_file(vit: Any, onnx: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.tflite", "a_savedmodel"])
 def test_other_formats(vit: Any, tmp_path: Path, name: str) -> None:
-    export_model(vit, tmp_path / name, preprocessing="normalize", outputs=["logits", "attention"])
+    export_model(
+        vit,
+        tmp_path / name,
+        preprocessing="normalize",
+        outputs=["logits", "attention"],
+        verify=False,
+    )
     agrees(tmp_path / name, vit)
 
 
 @pytest.mark.slow
 def test_a_file_that_resizes_itself(vit: Any, tmp_path: Path) -> None:
     path = tmp_path / "baked_savedmodel"
-    export_model(vit, path, preprocessing="baked", outputs=["logits", "attention"])
+    export_model(vit, path, preprocessing="baked", outputs=["logits", "attention"], verify=False)
     photos = list(np.random.default_rng(0).integers(0, 256, (2, 90, 80, 3), np.uint8))
     mine, its = subject(vit, photos), subject(path, photos)
     assert its.images.shape[1:3] != mine.seen.shape[1:3]
@@ -321,6 +330,7 @@ def test_a_file_that_resizes_itself(vit: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(*rollouts, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_cvts_file_knows_its_grids(models: dict[str, Any], tmp_path: Path) -> None:
     model, path = models["cvt"], tmp_path / "cvt.onnx"
     export_model(model, path, outputs=["attention"], verify=False)
@@ -335,8 +345,10 @@ def test_a_cvts_file_knows_its_grids(models: dict[str, Any], tmp_path: Path) -> 
 
 
 def test_what_a_file_cannot_give(onnx: Path, tmp_path: Path) -> None:
-    report = explain.figures(onnx, PHOTOS, tmp_path / "out")
-    assert {figure.what for figure in report.figures} == {"rollout", "attention", "distance"}
+    lacking = ["gradient-rollout", "gradcam", "position", "filters", "pca", "similarity"]
+    report = explain.figures(onnx, PHOTOS, tmp_path / "out", what=["distance", *lacking])
+    assert [figure.what for figure in report.figures] == ["distance"]
+    assert list(report.left_out) == lacking
     reasons = set(report.left_out.values())
     assert reasons == {f"{onnx} gives its outputs alone: this takes the Keras model"}
 
