@@ -183,9 +183,8 @@ class RotaryAttention(keras.layers.Layer):
         else:
             joint = self.qkv(inputs)
             if self.has_bias_beside:
-                none = ops.zeros_like(self.q_bias)
-                bias = ops.concatenate([self.q_bias, none, self.v_bias])
-                joint = joint + ops.cast(bias, joint.dtype)
+                query, value = (ops.cast(b, joint.dtype) for b in (self.q_bias, self.v_bias))
+                joint = joint + ops.concatenate([query, ops.zeros_like(query), value])
             parts = ops.split(joint, 3, axis=-1)
         counts = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
         return [
