@@ -76,6 +76,7 @@ def test_kept_blocks_keep_their_learned_frequencies(models: dict[str, VisionMode
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_explaining_sees_the_tables_through(models: dict[str, VisionModel]) -> None:
     """A map of each block, and gradients by the scores."""
     maps = explain.attention_maps(models["rope_vit"], IMAGES)
