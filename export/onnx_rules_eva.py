@@ -68,7 +68,7 @@ def _halves_of_any_size(graph: Graph, layer: Any, x: Value, block: int) -> list[
         coordinates = _along(graph, layer, x, axis)
         upright = [(-1, 1, 1, 1), (1, -1, 1, 1)][axis]
         target = np.array(upright, np.int64)
-        shape = [None if side == -1 else side for side in upright]
+        shape = tuple(None if side == -1 else side for side in upright)
         coordinates = graph.node("Reshape", coordinates, target, shape=shape)
         values = lambda axis=axis: layer.frequencies()[block][axis]  # noqa: E731
         frequencies = graph.weight(layer, f"{name}_{block}", (heads, pairs), values)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +167,7 @@ def draw_similarity(
 
 def _ticks(axes: "Axes", axis: str, labels: Sequence[str], places: Numbers | None = None) -> None:
     """A label at each place, or at every second, third ... where they are many; long ones stand upright."""
-    places = np.arange(len(labels)) if places is None else places
+    at: Any = np.arange(len(labels)) if places is None else places
     step = math.ceil(len(labels) / _MOST_TICKS)
     upright = axis == "x" and max(map(len, labels)) > 2 and len(labels) > 10
-    getattr(axes, f"set_{axis}ticks")(places[::step], labels[::step], rotation=90 if upright else 0)
+    getattr(axes, f"set_{axis}ticks")(at[::step], labels[::step], rotation=90 if upright else 0)

@@ -183,8 +183,10 @@ def _write(
             (folder / f"{drawing.stem}.svg").write_text(svg, encoding="utf-8")
             (folder / f"{drawing.stem}.png").write_bytes(png)
             shown.append((drawing, svg))
-            paths = (str(out / f"{drawing.stem}.{suffix}") for suffix in ("png", "svg"))
-            written.append(FigureFiles(drawing.what, drawing.title, *paths, drawing.note))
+            png_path, svg_path = (str(out / f"{drawing.stem}.{kind}") for kind in ("png", "svg"))
+            written.append(
+                FigureFiles(drawing.what, drawing.title, png_path, svg_path, drawing.note)
+            )
         page = _page(shown, left_out, mine, others)
         (folder / PAGE).write_text(page, encoding="utf-8")
         new = sorted(folder.iterdir())

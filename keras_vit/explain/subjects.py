@@ -72,8 +72,8 @@ class Subject:
             return probabilities(np.asarray(logits, np.float32))
         if not any(output.name == "logits" for output in self.model.outputs):
             return None
-        logits = [self.model.run(image[None])["logits"][0] for image in self.images]
-        return probabilities(np.asarray(logits, np.float32))
+        answers = [self.model.run(image[None])["logits"][0] for image in self.images]
+        return probabilities(np.asarray(answers, np.float32))
 
     def class_index(self, wanted: int | str | None) -> int | None:
         """A class by its number or its label.

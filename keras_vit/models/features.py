@@ -134,8 +134,8 @@ _SCALES = {
 
 def _places(model: keras.Model) -> tuple[bool, list[Any]]:
     """Whether it has stages alone; what is before its first block, and behind each block or stage."""
-    blocks = [(layer, _BLOCK.fullmatch(layer.name)) for layer in model.layers]
-    blocks = [(layer, match) for layer, match in blocks if match]
+    matches = ((layer, _BLOCK.fullmatch(layer.name)) for layer in model.layers)
+    blocks = [(layer, match) for layer, match in matches if match]
     if not blocks:
         raise UsageError(f"{model.name} has no blocks of keras_vit to take features from")
     plain = [layer for layer, match in blocks if match[1] is None]
