@@ -11,7 +11,7 @@ from keras_vit.errors import UsageError
 from keras_vit.experiments.specs import experiment_of, list_experiments
 
 
-class Change(Assignment):
+class Change(click.ParamType):
     """`train.epochs=5`: an argument of every stage that trains."""
 
     name = "STAGE.KEY=VALUE"
@@ -24,7 +24,8 @@ class Change(Assignment):
         do, dot, rest = value.partition(".")
         if not dot:
             self.fail(f"{value!r} is not of the form stage.key=value, such as train.epochs=5")
-        return (do, *super().convert(rest, param, ctx))
+        key, argument = Assignment().convert(rest, param, ctx)
+        return do, key, argument
 
 
 @click.command("experiment")
@@ -55,11 +56,11 @@ def command(
     Without NAME they are listed. Interrupted, the same command goes on where it was.
     """
     if name is None:
-        found = list_experiments()
+        known = list_experiments()
         if as_json:
-            print_json(found)
+            print_json(known)
         else:
-            print_table(["name", "title"], [[*pair] for pair in found.items()])
+            print_table(["name", "title"], [[*pair] for pair in known.items()])
         return
     changes: dict[str, dict[str, Any]] = {}
     for do, key, value in assignments:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -74,7 +75,7 @@ def command(
     """
     if bool(images) == bool(source):
         raise UsageError("give images, or --input FOLDER, but not both")
-    options = {"top": top, "batch_size": batch_size}
+    options: dict[str, Any] = {"top": top, "batch_size": batch_size}
     if output is None:
         if source or shard != (0, 1) or force or on_corrupt != "fail":
             raise UsageError(
@@ -111,7 +112,7 @@ def _show(
     images: Sequence[str],
     weights: str | None,
     as_json: bool,
-    options: Mapping[str, int],
+    options: Mapping[str, Any],
 ) -> None:
     """Print the answers."""
     from keras_vit.data import image_files

@@ -84,9 +84,12 @@ def evaluate(
     """
     chosen: Any = model
     if not model.endswith(".keras"):
-        size = {} if image_size is None else {"image_size": image_size}
-        names = {} if overrides is None else {"labels": load_data(data, "validation").class_names}
-        chosen = load(model, weights=weights, **size, **names, **(overrides or {}))
+        given: dict[str, Any] = {**(overrides or {})}
+        if image_size is not None:
+            given["image_size"] = image_size
+        if overrides is not None:
+            given["labels"] = load_data(data, "validation").class_names
+        chosen = load(model, weights=weights, **given)
     report = measure(chosen, data, **arguments)
     return {
         "accuracy": report.top1,
