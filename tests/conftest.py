@@ -4,11 +4,16 @@ Of the files with such tests every fourth one runs, so that four turns see all; 
 `in_turn(n)` every n-th parameter does.
 """
 
+import contextlib
 import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+# torchvision, which timm imports, crashes when it comes after TensorFlow, whatever is collected first.
+with contextlib.suppress(ImportError):
+    import timm.data  # noqa: F401
 
 QUARTERS = 4
 
