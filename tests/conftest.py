@@ -1,6 +1,6 @@
-"""`KERAS_VIT_TURN=T`: slow and parity tests take turns, so that a run takes a quarter of their time.
+"""`KERAS_VIT_TURN=T`: slow and parity tests take turns, so that a run takes an eighth of their time.
 
-Of the files with such tests every fourth one runs, so that four turns see all; of a test marked
+Of the files with such tests every eighth one runs, so that eight turns see all; of a test marked
 `in_turn(n)` every n-th parameter does.
 """
 
@@ -15,7 +15,7 @@ import pytest
 with contextlib.suppress(ImportError):
     import timm.data  # noqa: F401
 
-QUARTERS = 4
+EIGHTHS = 8
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,5 +38,5 @@ def _has_turn(item: pytest.Item, turn: int, seen: Counter[str], files: dict[Path
         seen[test] += 1
         return (seen[test] - turn) % marker.args[0] == 0
     if item.get_closest_marker("slow") or item.get_closest_marker("parity"):
-        return (files.setdefault(item.path, len(files)) - turn) % QUARTERS == 0
+        return (files.setdefault(item.path, len(files)) - turn) % EIGHTHS == 0
     return True

@@ -206,7 +206,7 @@ def activation(act: torch.nn.Module) -> str:
 def conv_stem(stem: Any) -> dict[str, Any]:
     """Arguments of a stem of convolutions, of which all but the last are normalised."""
     *normed, last = (part.conv for part in stem)
-    norms = [part.bn for part in stem[:-1]]
+    norms = [part.bn for part in list(stem)[:-1]]
     assert all(conv.kernel_size == conv.stride for conv in (*normed, last))
     strides = [conv.stride[0] for conv in normed]
     return {

@@ -2,6 +2,7 @@
 
 import click
 
+from keras_vit import catalogue
 from keras_vit.cli.output import json_option, print_fields, print_json, print_table, working
 from keras_vit.errors import KerasVitError
 
@@ -26,6 +27,7 @@ def command(
     Without --weights, they are drawn from the tensors' names, at full width and few blocks, and the
     outputs of the reference come with keras_vit. Exit code 1 if the model computes something else.
     """
+    catalogue.info(name)  # a wrong name is told before Keras is imported
     from keras_vit.verifying import verify
 
     with working(f"Verifying {name}"):
