@@ -7,10 +7,11 @@ Environment variable:
 import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
+
+from keras_vit.weights.whole_file import draft_file
 
 
 def cache_folder() -> Path:
@@ -35,24 +36,8 @@ def cached_json(name: str, key: Any, make: Callable[[], Any]) -> Any:
         if note["key"] == key:
             return note["data"]
     data = make()
-    with contextlib.suppress(OSError, RuntimeError), written_whole(cache_folder() / name) as file:
-        file.write(json.dumps({"key": key, "data": data}).encode())
+    with contextlib.suppress(OSError, RuntimeError):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with draft_file(cache_folder() / name) as draft:
+            draft.write_text(json.dumps({"key": key, "data": data}), encoding="utf-8")
     return data
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes its name when all went well, whoever else writes it.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
-            yield cast(BinaryIO, file)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink()
-            raise

@@ -18,11 +18,12 @@ from typing import overload
 
 import numpy as np
 
-from keras_vit.caching import cache_folder, written_whole
+from keras_vit.caching import cache_folder
 from keras_vit.data import examples
 from keras_vit.data.threads import decoders
 from keras_vit.data.transforms import EncodedImage
 from keras_vit.errors import KerasVitError
+from keras_vit.weights.whole_file import draft_file
 
 _HEADER, _FOOTER = 12, 4  # length and its checksum; checksum of the data
 _VERSION = 1  # of the notes
@@ -166,9 +167,10 @@ def _noted(note: Path) -> Index:
 def _keep(index: Index, note: Path) -> None:
     """Write an index whole or not at all; without it, the next run scans again."""
     try:
-        with written_whole(note) as file:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with draft_file(note) as draft:
             np.savez(
-                file,
+                draft,
                 offset=index.offset,
                 size=index.size,
                 label=index.label,
