@@ -8,7 +8,7 @@ promises to keep as they are (numpy.org, "Random number generator policy"): its 
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,17 @@ def summary(array: Any, count: int = 16) -> dict[str, Any]:
     flat = np.asarray(array, np.float64)[0].reshape(-1)
     places = np.linspace(0, flat.size - 1, min(count, flat.size)).astype(int)
     return {"std": float(flat.std()), "values": [float(value) for value in flat[places]]}
+
+
+def keeping_hook(summaries: dict[str, Any], name: str) -> Callable[..., None]:
+    """A forward hook of torch that keeps the summary of what a module gives; of a map, channels last."""
+
+    def hook(module: Any, inputs: Any, output: Any) -> None:
+        array = output.numpy()
+        last = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+        summaries[name] = summary(last)
+
+    return hook
 
 
 def distance(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:

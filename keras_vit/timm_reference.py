@@ -12,7 +12,7 @@ import torch
 
 from keras_vit.errors import UsageError
 from keras_vit.export.child import serve
-from keras_vit.golden import seeded_images, seeded_tensor, summary
+from keras_vit.golden import keeping_hook, seeded_images, seeded_tensor, summary
 
 # Transformer blocks, and a ResNet's stem and blocks, alone or below a Transformer.
 _BLOCK = re.compile(r"(?:patch_embed\.backbone\.)?(stem|(?:stages\.\d+\.)?blocks\.\d+)")
@@ -50,7 +50,7 @@ def reference(request: dict[str, Any]) -> dict[str, Any]:
     for name, module in model.named_modules():
         found = _BLOCK.fullmatch(name)
         if found:
-            module.register_forward_hook(_keep(blocks, found[1].replace(".", "_")))
+            module.register_forward_hook(keeping_hook(blocks, found[1].replace(".", "_")))
     images = torch.from_numpy(seeded_images(1, *request["size"])).permute(0, 3, 1, 2)
     with torch.inference_mode():
         output = model(images)
@@ -74,14 +74,6 @@ def _drawn(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if not tensor.is_floating_point():
         return tensor
     return torch.from_numpy(seeded_tensor(name, tuple(tensor.shape)))
-
-
-def _keep(blocks: dict[str, Any], name: str) -> Any:
-    def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        last = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
-        blocks[name] = summary(last.numpy())
-
-    return hook
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from keras_vit.export.child import serve
-from keras_vit.golden import seeded_images, summary
+from keras_vit.golden import keeping_hook, seeded_images, summary
 
 _BLOCK = re.compile(r"cvt\.encoder\.stages\.(\d+)\.layers\.(\d+)")
 
@@ -26,19 +26,14 @@ def reference(request: dict[str, Any]) -> dict[str, Any]:
     for name, module in model.named_modules():
         found = _BLOCK.fullmatch(name)
         if found:
-            module.register_forward_hook(_keep(blocks, f"stages_{found[1]}_blocks_{found[2]}"))
+            module.register_forward_hook(
+                keeping_hook(blocks, f"stages_{found[1]}_blocks_{found[2]}")
+            )
     images = torch.from_numpy(seeded_images(1, *request["size"])).permute(0, 3, 1, 2)
     with torch.inference_mode():
         output = model(images).logits
     by = f"transformers {transformers.__version__}, torch {torch.__version__}"
     return {"by": by, "blocks": blocks, "output": summary(output.numpy())}
-
-
-def _keep(blocks: dict[str, Any], name: str) -> Any:
-    def hook(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        blocks[name] = summary(output.numpy())
-
-    return hook
 
 
 if __name__ == "__main__":

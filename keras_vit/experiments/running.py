@@ -1,8 +1,6 @@
 """`experiment`: every variant of an experiment with every seed, and what comes of them."""
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from keras_vit.experiments.specs import Experiment, Stage, Variant, experiment_o
 from keras_vit.experiments.stages import STAGES
 from keras_vit.outputs import require_folder
 from keras_vit.training.environment import environment
+from keras_vit.training.logs import write_csv
 from keras_vit.training.run_folder import plain, write_whole
 
 _MODEL, _RESULT = "model.keras", "result.json"
@@ -101,7 +100,7 @@ def experiment(
     lines, found = summary(made, rows), differences(made, rows)
     drawn, computed = figure(made, rows), environment()
     done = ExperimentReport(str(folder), made, tuple(rows), tuple(lines), tuple(found))
-    write_whole(folder / "table.csv", _csv(lines))
+    write_csv(folder / "table.csv", lines)
     write_whole(folder / "figure.svg", as_file(drawn))
     write_whole(folder / "report.html", report(made, rows, lines, found, drawn, computed))
     raw = {**done.to_dict(), "environment": computed, "stages": _described(made)}
@@ -168,11 +167,3 @@ def _described(made: Experiment) -> dict[str, Any]:
         ]
         for variant in made.variants
     }
-
-
-def _csv(lines: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()

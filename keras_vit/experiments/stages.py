@@ -11,6 +11,7 @@ from keras_vit.data.sources import load as load_data
 from keras_vit.loading import load
 from keras_vit.training.evaluation import evaluate as measure
 from keras_vit.training.fitting import train as fit
+from keras_vit.training.probing import draw_images, first_of
 from keras_vit.training.probing import fewshot as probe
 
 Measured = dict[str, float | int | None]
@@ -119,12 +120,7 @@ def fewshot(output: Path, seed: int, *, model: str, data: Any, shots: int) -> Me
 
 def few(dataset: Dataset, shots: int, seed: int) -> np.ndarray:
     """The first images of each class in the random order in which `keras_vit.fewshot` draws them."""
-    draws = np.random.default_rng(seed)
-    chosen = []
-    for label in range(len(dataset.class_names)):
-        places = np.flatnonzero(dataset.labels == label)
-        chosen.append(draws.permutation(places)[:shots])
-    return np.sort(np.concatenate(chosen))
+    return np.sort(first_of(draw_images(dataset, seed), shots))
 
 
 STAGES: Mapping[str, Callable[..., Measured]] = {

@@ -68,12 +68,8 @@ class Attention(keras.layers.Layer):
         return [self.qkv, *self.norms, self.attn_drop, self.proj, self.proj_drop]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        dim = input_shape[-1]
-        if dim is None or dim % self.num_heads:
-            raise ValueError(
-                f"num_heads must divide the width. Received: num_heads={self.num_heads}, width={dim}"
-            )
-        self.head_dim = dim // self.num_heads
+        self.head_dim = head_width(input_shape[-1], self.num_heads)
+        dim = self.num_heads * self.head_dim
         self.qkv = keras.layers.Dense(
             3 * dim,
             use_bias=self.qkv_bias,
@@ -148,6 +144,19 @@ class Attention(keras.layers.Layer):
             "weight_init": self.weight_init,
             **dtype_config(self),
         }
+
+
+def head_width(width: int | None, num_heads: int) -> int:
+    """The width of each head.
+
+    Raises:
+        ValueError: if `num_heads` does not divide the width.
+    """
+    if width is None or width % num_heads:
+        raise ValueError(
+            f"num_heads must divide the width. Received: num_heads={num_heads}, width={width}"
+        )
+    return width // num_heads
 
 
 def attend(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import attend
+from keras_vit.layers.attention import attend, head_width
 from keras_vit.layers.composite import dtype_config, part_policy
 from keras_vit.layers.initializers import WeightInit
 from keras_vit.layers.layer_norm import LayerNormalization
@@ -59,12 +59,8 @@ class AttentionPool(keras.layers.Layer):
         return [self.q, self.kv, self.proj, self.norm, self.mlp]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        dim = input_shape[-1]
-        if dim is None or dim % self.num_heads:
-            raise ValueError(
-                f"num_heads must divide the width. Received: num_heads={self.num_heads}, width={dim}"
-            )
-        self.head_dim = dim // self.num_heads
+        self.head_dim = head_width(input_shape[-1], self.num_heads)
+        dim = self.num_heads * self.head_dim
         self.latent = self.add_weight(
             shape=(1, 1, dim), initializer=WeightInit(self.weight_init, "latent"), name="latent"
         )

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import attend
+from keras_vit.layers.attention import attend, head_width
 from keras_vit.layers.composite import dtype_config, part_policy
 from keras_vit.layers.conv_projection import ConvProjection
 from keras_vit.layers.drop_path import dropped
@@ -91,12 +91,9 @@ class ConvAttention(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         grid, _ = grid_and_prefix(input_shape)
-        dim = grid[-1]
-        if dim is None or dim % self.num_heads:
-            raise ValueError(
-                f"num_heads must divide the width. Received: num_heads={self.num_heads}, width={dim}"
-            )
-        self.head_dim, self.scale = dim // self.num_heads, dim**-0.5
+        self.head_dim = head_width(grid[-1], self.num_heads)
+        dim = self.num_heads * self.head_dim
+        self.scale = dim**-0.5
         self.proj_q, self.proj_k, self.proj_v, self.proj = (
             keras.layers.Dense(
                 dim,

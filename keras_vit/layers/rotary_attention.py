@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import attend
+from keras_vit.layers.attention import attend, head_width
 from keras_vit.layers.composite import dtype_config, part_policy
 from keras_vit.layers.drop_path import dropped
 from keras_vit.layers.initializers import WeightInit
@@ -100,12 +100,8 @@ class RotaryAttention(keras.layers.Layer):
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        dim = input_shape[-1]
-        if dim is None or dim % self.num_heads:
-            raise ValueError(
-                f"num_heads must divide the width. Received: num_heads={self.num_heads}, width={dim}"
-            )
-        self.head_dim = dim // self.num_heads
+        self.head_dim = head_width(input_shape[-1], self.num_heads)
+        dim = self.num_heads * self.head_dim
         keys = self.head_dim * self.num_kv_heads
         if self.qkv_fused:
             self.qkv = self._dense("qkv", 3 * dim, self.qkv_bias and self.key_bias, "qkv")

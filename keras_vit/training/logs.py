@@ -23,7 +23,7 @@ _COUNTERS = ("epoch", "step")
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line an epoch under one line of names; numbers in full precision.
+    """One line a row, such as an epoch, under one line of names; numbers in full precision.
 
     Raises:
         KerasVitError: it cannot be written.

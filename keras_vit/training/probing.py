@@ -158,7 +158,7 @@ def fewshot(
     counts = _neighbour_counts(knn, len(train))
     skipped = len(train.skipped) + len(test.skipped)
     extracting = extractor(model, preprocessing, layer)
-    draws = [_draw(train, seed) for seed in range(seeds)]
+    draws = [draw_images(train, seed) for seed in range(seeds)]
     train_count, sizes = len(train), np.bincount(train.labels, minlength=len(train.class_names))
     if not counts:
         train, draws = _needed_only(train, draws, max(shots))
@@ -204,7 +204,7 @@ class _Probe:
     def shots(
         self, count: int, draws: Sequence[Draw], l2: float, l2_grid: Sequence[float]
     ) -> ShotResult:
-        chosen = [_first(draw, count) for draw in draws]
+        chosen = [first_of(draw, count) for draw in draws]
         found = np.array([self._accuracies(places, [l2, *l2_grid]) for places in chosen])
         best = 1 + int(found[:, 1:].mean(axis=0).argmax()) if l2_grid else 0
         each, reached = found[:, 0].tolist(), found[:, best].tolist()
@@ -254,7 +254,8 @@ def _neighbour_counts(knn: Sequence[int] | None, images: int) -> tuple[int, ...]
     return tuple(knn)
 
 
-def _draw(train: Dataset, seed: int) -> Draw:
+def draw_images(train: Dataset, seed: int) -> Draw:
+    """Of each class the places of its images, in the random order in which `fewshot` takes them."""
     rng = np.random.default_rng(seed)
     return [
         rng.permutation(np.flatnonzero(train.labels == label))
@@ -262,13 +263,14 @@ def _draw(train: Dataset, seed: int) -> Draw:
     ]
 
 
-def _first(draw: Draw, count: int) -> np.ndarray:
+def first_of(draw: Draw, count: int) -> np.ndarray:
+    """The first images of each class."""
     return np.concatenate([places[:count] for places in draw])
 
 
 def _needed_only(train: Dataset, draws: Sequence[Draw], count: int) -> tuple[Dataset, list[Draw]]:
     """The training images of the largest draws alone, and the draws among them."""
-    needed = np.unique(np.concatenate([_first(draw, count) for draw in draws]))
+    needed = np.unique(np.concatenate([first_of(draw, count) for draw in draws]))
     renumbered: list[Draw] = [
         [np.searchsorted(needed, places[:count]) for places in draw] for draw in draws
     ]

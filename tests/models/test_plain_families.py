@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
+from whole_road import tuned_saved_exported
 
 import keras_vit
 from keras_vit.models import VisionModel
@@ -59,17 +59,4 @@ def test_from_a_file_to_three_formats(family: str, tmp_path: Path) -> None:
     file = keras_vit.save_weights(small(family), tmp_path / "small.safetensors")
     model = keras_vit.load(NAMES[family], weights=file, image_size=(48, 32), **tiny(family))
     assert [row[0] for row in model.load_report.resized] == ["pos_embed"]
-    before = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss=loss)
-    model.fit(IMAGES, np.arange(4), batch_size=4, verbose=0)
-    after = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
-    assert not [path for path in before if np.array_equal(before[path], after[path])]
-    model.save(tmp_path / "tuned.keras")
-    again = keras_vit.load(tmp_path / "tuned.keras")
-    expected = model.predict(IMAGES, verbose=0)
-    np.testing.assert_array_equal(again.predict(IMAGES, verbose=0), expected)
-    for name in ("tuned", "tuned.tflite", "tuned.onnx"):
-        report = keras_vit.export_model(again, tmp_path / name)
-        assert report.verified
-        assert report.writer in ("", "direct")
+    tuned_saved_exported(model, IMAGES, tmp_path)
