@@ -108,7 +108,7 @@ def test_a_model_has_one_reference() -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("suffix", ["safetensors", "npz"])
 def test_weights_of_a_file(tmp_path: Path, suffix: str) -> None:
-    model = keras_vit.load(NAME, weights=None, numerics="timm", num_classes=5)
+    model = keras_vit.load(NAME, weights=None, numerics="timm")
     path = keras_vit.save_weights(model, tmp_path / f"weights.{suffix}")
     report = keras_vit.verify(NAME, weights=path)
     assert report.weights == str(path)
