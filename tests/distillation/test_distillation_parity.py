@@ -1,12 +1,13 @@
 """The loss against what deit/losses.py computes, in torch."""
 
 import pytest
-import torch
 from distillation_cases import LABELS, SETTINGS, STUDENT, TEACHER
-from torch.nn import functional
 
 from keras_vit.distillation import DistillationLoss, joint_targets
 from keras_vit.training import SoftmaxCrossEntropy
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
 
 pytestmark = pytest.mark.parity
 
