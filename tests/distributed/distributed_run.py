@@ -3,7 +3,7 @@
 Usage: python distributed_run.py SETTINGS, where SETTINGS is JSON:
     devices: virtual devices of this process;
     output: the run folder; weights: an .npz file for the final weights;
-    kill_at: the step at which this process kills itself;
+    model: its name; kill_at: the step at which this process kills itself;
     train: further arguments of `keras_vit.train`.
 """
 
@@ -34,12 +34,18 @@ class Losses(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[float] = []
+        self.split = 0  # weights that no device has whole
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.found.append(float((logs or {})["loss"]))
         print("step", len(self.found), flush=True)
         if len(self.found) == SETTINGS.get("kill_at"):
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        if keras.backend.backend() == "jax":
+            weights = [weight.value for weight in self.model.weights]
+            self.split = sum(not weight.sharding.is_fully_replicated for weight in weights)
 
 
 def main() -> None:
@@ -51,12 +57,12 @@ def main() -> None:
     losses = Losses()
     data = load("digits").take(np.arange(230))
     report = keras_vit.train(
-        "vit_tiny_patch16_224",
+        SETTINGS.get("model", "vit_tiny_patch16_224"),
         data,
         SETTINGS["output"],
         weights=None,
         image_size=16,
-        overrides={"depth": 2, "embed_dim": 32, "num_heads": 2, "patch_size": 4},
+        overrides={"depth": 2, "embed_dim": 48, "num_heads": 2, "patch_size": 4},
         epochs=2,
         batch_size=20,
         learning_rate=2e-3,
@@ -71,7 +77,8 @@ def main() -> None:
         weights = keras_vit.load(f"{SETTINGS['output']}/model.keras").get_weights()
         np.savez(SETTINGS["weights"], *weights)
     rows = [(e.loss, e.val_loss, e.val_accuracy) for e in report.epochs]
-    print("result", json.dumps({"losses": losses.found, "epochs": rows}), flush=True)
+    result = {"losses": losses.found, "epochs": rows, "split": losses.split}
+    print("result", json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ def _start(
     )
 
 
+# Queries, keys, values and gate in projections of their own.
+EVA = {"model": "eva02_tiny_patch14_224"}
+
+
 def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err[-3000:]
@@ -69,12 +73,19 @@ def _require_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("backend", "kind"),
-    [("tensorflow", "mirrored"), ("jax", "data-parallel"), ("jax", "model-parallel")],
+    ("backend", "kind", "more", "split"),
+    [
+        ("tensorflow", "mirrored", {}, 0),
+        ("jax", "data-parallel", {}, 0),
+        ("jax", "model-parallel", {}, 2 * 6),
+        ("jax", "model-parallel", EVA, 2 * 10),
+    ],
+    ids=["mirrored", "data-parallel", "model-parallel", "model-parallel-eva"],
 )
-def test_two_devices(backend, kind, tmp_path):
-    expected = _result(_start(backend, tmp_path / "one", 1))
-    found = _result(_start(backend, tmp_path / "two", 2, train={"distribute": kind}))
+def test_two_devices(backend, kind, more, split, tmp_path):
+    expected = _result(_start(backend, tmp_path / "one", 1, **more))
+    found = _result(_start(backend, tmp_path / "two", 2, train={"distribute": kind}, **more))
+    assert found["split"] == split
     _require_same(found, expected)
 
 
