@@ -3,7 +3,7 @@
 SmoothQuant (arXiv:2211.10438): some channels of a Transformer's activations are far larger than the
 others, and int8's one range for all leaves the others few steps. What a product is given is divided by a
 factor a channel, and the rows of its kernel are multiplied by it. Neither costs anything, because the
-division goes into what made the channel: the LayerNorm before `qkv` and `fc1`, and the value columns
+division goes into what made the channel: the norm before `qkv` and `fc1`, and the value columns
 before `proj` (attention mixes tokens, not channels). Factors are powers of two: in float32 the model
 gives the same answers to the bit.
 
@@ -35,22 +35,23 @@ class Site:
     Attributes:
         name: of the layer that multiplies.
         inputs: (tokens, channels) that it is given.
-        kernel: (channels, outputs).
+        kernels: (channels, outputs); several where layers share the inputs.
         makers: what makes the channels: variables, and which of their last axis' entries.
     """
 
     name: str
     inputs: np.ndarray
-    kernel: keras.Variable
+    kernels: tuple[keras.Variable, ...]
     makers: tuple[tuple[keras.Variable, slice], ...]
 
     def scale(self, factors: np.ndarray) -> None:
-        """Divide the input channels by factors, and multiply the kernel's rows by them."""
+        """Divide the input channels by factors, and multiply the kernels' rows by them."""
         for variable, part in self.makers:
             value = _array(variable).copy()
             value[..., part] /= factors
             variable.assign(value)
-        self.kernel.assign(_array(self.kernel) * factors[:, None])
+        for kernel in self.kernels:
+            kernel.assign(_array(kernel) * factors[:, None])
 
 
 @dataclass(frozen=True)
@@ -132,13 +133,14 @@ def _transformer_sites(block: Any, x: Any) -> Iterator[Site]:
     """`qkv` and `fc1` behind their norms, and `proj` behind the values."""
     attention = block.attn
     normed = block.norm1(x)
-    yield from _behind_norm(block.norm1, attention.qkv, normed)
+    yield from _behind_norm(block.norm1, [attention.qkv], normed)
     mixed, scores = attention(normed, return_attention_scores=True)
     values = slice(2 * x.shape[-1], None)
     made = attention.qkv(normed)[..., values]
-    yield _behind_values(attention, attention.qkv, values, _mix(scores, made))
+    makers = _columns(attention.qkv, values)
+    yield _behind_product(attention.proj, makers, _mix(scores, made))
     x = x + (mixed if block.ls1 is None else block.ls1(mixed))
-    yield from _behind_norm(block.norm2, block.mlp.fc1, block.norm2(x))
+    yield from _behind_norm(block.norm2, [block.mlp.fc1], block.norm2(x))
 
 
 def _convolutional_sites(block: Any, inputs: Any) -> Iterator[Site]:
@@ -150,30 +152,82 @@ def _convolutional_sites(block: Any, inputs: Any) -> Iterator[Site]:
     mixed, scores = attention(normed, return_attention_scores=True)
     grid, prefix = grid_and_prefix(normed)
     made = attention.proj_v(join_tokens(attention.conv_proj_v(grid), prefix))
-    yield _behind_values(attention, attention.proj_v, slice(None), _mix(scores, made))
+    makers = _columns(attention.proj_v, slice(None))
+    yield _behind_product(attention.proj, makers, _mix(scores, made))
     tokens = tokens + mixed
-    yield from _behind_norm(block.norm2, block.mlp.fc1, block.norm2(tokens))
+    yield from _behind_norm(block.norm2, [block.mlp.fc1], block.norm2(tokens))
+
+
+def _eva_sites(block: Any, given: Any) -> Iterator[Site]:
+    """What is behind norms, `proj` behind the values, and `fc2` behind what its gate multiplies."""
+    x, rope = given if isinstance(given, list) else (given, None)
+    attention = block.attn
+    normed = x if block.post_norm else block.norm1(x)
+    if not block.post_norm:
+        yield from _behind_norm(block.norm1, attention.projections, normed)
+    mixed, scores = attention(normed, rope=rope, return_attention_scores=True)
+    if attention.num_kv_heads == attention.num_heads:
+        yield from _rotary_sites(attention, normed, scores)
+    mixed = block.norm1(mixed) if block.post_norm else mixed
+    x = x + (mixed if block.ls1 is None else block.ls1(mixed))
+    normed = x if block.post_norm else block.norm2(x)
+    gated = isinstance(block.mlp, layers.GatedMLP)
+    if not block.post_norm:
+        first = block.mlp.first if gated else [block.mlp.fc1]
+        yield from _behind_norm(block.norm2, first, normed)
+    if gated:
+        yield from _gated_sites(block.mlp, normed)
+
+
+def _rotary_sites(attention: Any, normed: Any, scores: Any) -> Iterator[Site]:
+    """`proj` behind the values, or behind the norm between."""
+    dense = attention.projections[-1]
+    values = slice(2 * normed.shape[-1], None) if attention.qkv_fused else slice(None)
+    makers, made = _columns(dense, values), dense(normed)[..., values]
+    if attention.has_bias_beside:
+        makers, made = (*makers, (attention.v_bias, slice(None))), made + attention.v_bias
+    mixed = _mix(scores, made)
+    if attention.norm is None:
+        yield _behind_product(attention.proj, makers, mixed)
+    else:
+        yield from _behind_norm(attention.norm, [attention.proj], attention.norm(mixed))
+
+
+def _gated_sites(mlp: Any, inputs: Any) -> Iterator[Site]:
+    """`fc2` behind the values that the gate multiplies, in which it is linear, or behind the norm between."""
+    made = [dense(inputs) for dense in mlp.first]
+    gate, value = ops.split(made[0], 2, axis=-1) if mlp.packed else made
+    hidden = mlp.activation(gate) * value
+    if mlp.norm is None:
+        values = slice(mlp.hidden_dim, None) if mlp.packed else slice(None)
+        yield _behind_product(mlp.fc2, _columns(mlp.first[-1], values), hidden)
+    else:
+        yield from _behind_norm(mlp.norm, [mlp.fc2], mlp.norm(hidden))
 
 
 _SITES: dict[type, Callable[[Any, Any], Iterator[Site]]] = {
     layers.TransformerBlock: _transformer_sites,
     layers.ConvTransformerBlock: _convolutional_sites,
+    layers.EvaBlock: _eva_sites,
 }
 
 
-def _behind_norm(norm: Any, dense: Any, normed: Any) -> Iterator[Site]:
-    """A product of a LayerNorm, where that has something to scale."""
-    if norm.scale:
-        parts = ("gamma", "beta") if norm.center else ("gamma",)
-        makers = tuple((_variable(norm, part), slice(None)) for part in parts)
-        yield Site(dense.path, _rows(normed), _variable(dense, "kernel"), makers)
+def _behind_norm(norm: Any, products: list[Any], normed: Any) -> Iterator[Site]:
+    """Products of a norm, where that has something to scale."""
+    makers = tuple((variable, slice(None)) for variable in norm.variables)
+    if any(variable.name in ("gamma", "scale") for variable in norm.variables):
+        kernels = tuple(_variable(dense, "kernel") for dense in products)
+        yield Site(products[0].path, _rows(normed), kernels, makers)
 
 
-def _behind_values(attention: Any, dense: Any, part: slice, mixed: Any) -> Site:
-    """The projection of mixed values; they are columns of another product."""
+def _behind_product(dense: Any, makers: tuple[tuple[keras.Variable, slice], ...], x: Any) -> Site:
+    """A product of what others, linear in their columns, made."""
+    return Site(dense.path, _rows(x), (_variable(dense, "kernel"),), makers)
+
+
+def _columns(dense: Any, part: slice) -> tuple[tuple[keras.Variable, slice], ...]:
     names = ("kernel", "bias") if dense.use_bias else ("kernel",)
-    makers = tuple((_variable(dense, name), part) for name in names)
-    return Site(attention.proj.path, _rows(mixed), _variable(attention.proj, "kernel"), makers)
+    return tuple((_variable(dense, name), part) for name in names)
 
 
 def _mix(scores: Any, values: Any) -> Any:
@@ -201,7 +255,7 @@ def _rows(tokens: Any) -> np.ndarray:
 
 def _best(site: Site) -> tuple[np.ndarray | None, Smoothed | None]:
     """The factors with the smallest error, if that is well below the error without any."""
-    kernel = _array(site.kernel)
+    kernel = np.concatenate([_array(kernel) for kernel in site.kernels], axis=1)
     before = int8_error(site.inputs, kernel)
     tried = []
     for strength in _STRENGTHS:

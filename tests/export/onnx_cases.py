@@ -18,6 +18,7 @@ from keras_vit.export.reference import answers
 from keras_vit.export.report import Tensor
 
 VIT = {"image_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 48, "num_classes": 7}
+EVA = {**VIT, "num_heads": 3}
 CVT = {
     "image_size": 64,
     "embed_dim": (8, 16, 32),

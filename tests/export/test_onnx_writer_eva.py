@@ -6,31 +6,30 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from onnx_cases import difference, images_for, load, operators, written
+from onnx_cases import EVA, difference, images_for, load, operators, written
 
 import keras_vit
 
 TOLERANCE = 1e-5  # of the output's standard deviation
-SMALL = {"image_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 48, "num_classes": 7}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "interleaved, separate, sub-LN": ("eva02_base_patch16_clip_224", {"num_heads": 3}),
-    "learned": ("vit_small_patch16_rope_mixed_ape_224", {"num_heads": 3}),
-    "in halves, gated": ("vit_small_plus_patch16_dinov3_qkvb", {"num_heads": 3}),
+    "interleaved, separate, sub-LN": ("eva02_base_patch16_clip_224", {}),
+    "learned": ("vit_small_patch16_rope_mixed_ape_224", {}),
+    "in halves, gated": ("vit_small_plus_patch16_dinov3_qkvb", {}),
     "keys in groups": (
         "vit_base_patch16_sapiens2",
         {"num_heads": 4, "num_kv_heads": 2, "grouped_blocks": (0, 1)},
     ),
-    "norms behind": ("eva02_enormous_patch14_clip_224", {"num_heads": 3, "init_values": 0.5}),
+    "norms behind": ("eva02_enormous_patch14_clip_224", {"init_values": 0.5}),
     "norms of interleaved": (
         "vit_small_patch16_rope_224",
-        {"num_heads": 3, "qk_norm": True, "image_size": (32, 48)},
+        {"qk_norm": True, "image_size": (32, 48)},
     ),
 }
 
 
 def small(case: str, **more: Any) -> keras.Model:
     name, arguments = CASES[case]
-    return load(name, **{**SMALL, **arguments, **more})
+    return load(name, **{**EVA, **arguments, **more})
 
 
 @pytest.mark.parametrize("case", CASES)

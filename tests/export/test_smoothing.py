@@ -4,16 +4,22 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from onnx_cases import CVT, VIT, images_for, load
+from onnx_cases import CVT, EVA, VIT, images_for, load
 
 from keras_vit.export.reference import answers
 from keras_vit.export.smoothing import has_blocks, int8_error, smooth, smoothing_factors
 
 
+LOUD = (
+    *("norm1/gamma", "norm2/gamma", "norm1/scale", "norm2/scale", "mlp/norm/gamma", "attn/norm/gamma"),
+    *("qkv/kernel", "proj_v/kernel", "v_proj/kernel", "fc1_x/kernel"),
+)
+
+
 def with_outliers(model: keras.Model) -> keras.Model:
     """A few channels of every norm, and of every value, thirty times as loud."""
     for variable in model.variables:
-        if variable.path.endswith(("norm1/gamma", "norm2/gamma", "qkv/kernel", "proj_v/kernel")):
+        if variable.path.endswith(LOUD):
             value = keras.ops.convert_to_numpy(variable).copy()
             value[..., -8::3] *= 30
             variable.assign(value)
@@ -36,6 +42,9 @@ MODELS: dict[str, tuple[Callable[[], keras.Model], int]] = {
     ),
     "cvt": (lambda: load("cvt_13_224", **{**CVT, "depth": (1, 1, 1)}), 6),
     "wrapped": (wrapped, 6),
+    "rotary, separate, norms inside": (lambda: load("eva02_base_patch16_clip_224", **EVA), 8),
+    "rotary, gated, bias beside": (lambda: load("vit_small_plus_patch16_dinov3_qkvb", **EVA), 8),
+    "norms behind": (lambda: load("eva02_enormous_patch14_clip_224", **EVA), 2),
 }
 
 
