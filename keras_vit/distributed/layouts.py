@@ -26,7 +26,8 @@ _ROWS: Mapping[str, tuple[str | None, ...]] = {
 def layout_map(mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
     """For `keras.distribution.ModelParallel`, of a mesh with an axis `"model"`.
 
-    The widths of the model, of its perceptrons, and of queries, keys and values must be multiples of that axis.
+    The widths of the model, of its perceptrons, and of queries, keys and values must be multiples of
+    that axis. Patterns are of whole paths, as `LayoutMap` matches them.
     """
     layouts = keras.distribution.LayoutMap(mesh)
     for pattern, axes in _ROWS.items():

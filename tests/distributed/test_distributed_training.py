@@ -33,7 +33,7 @@ def _start(
 
 
 # Queries, keys, values and gate in projections of their own.
-EVA = {"model": "eva02_tiny_patch14_224"}
+EVA = {"model": "eva02_base_patch14_448"}
 
 
 def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _require_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None
         ("tensorflow", "mirrored", {}, 0),
         ("jax", "data-parallel", {}, 0),
         ("jax", "model-parallel", {}, 2 * 6),
-        ("jax", "model-parallel", EVA, 2 * 10),
+        ("jax", "model-parallel", EVA, 2 * 11),
     ],
     ids=["mirrored", "data-parallel", "model-parallel", "model-parallel-eva"],
 )

@@ -10,6 +10,7 @@ MODELS = {
     "vit_tiny_patch16_224": {"depth": 1},
     "cvt_13_224": {"embed_dim": (24, 48, 64), "depth": (1, 1, 1), "num_heads": (1, 2, 2)},
     "eva02_tiny_patch14_224": {"depth": 1},
+    "eva02_base_patch14_448": {"depth": 1},
     "vit_small_plus_patch16_dinov3_qkvb": {"depth": 1},
 }
 

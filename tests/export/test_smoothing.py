@@ -9,7 +9,6 @@ from onnx_cases import CVT, EVA, VIT, images_for, load
 from keras_vit.export.reference import answers
 from keras_vit.export.smoothing import has_blocks, int8_error, smooth, smoothing_factors
 
-
 LOUD = (
     *("norm1/gamma", "norm2/gamma", "norm1/scale", "norm2/scale", "mlp/norm/gamma", "attn/norm/gamma"),
     *("qkv/kernel", "proj_v/kernel", "v_proj/kernel", "fc1_x/kernel"),

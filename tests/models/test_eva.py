@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from whole_road import tuned_saved_exported
+from whole_road import tuned_saved_exported, with_noise
 
 import keras_vit
 from keras_vit import explain
@@ -33,13 +33,8 @@ IMAGES = np.random.default_rng(0).normal(size=(4, 32, 48, 3)).astype("float32")
 
 
 def small(family: str, **arguments: Any) -> VisionModel:
-    """With weights large enough that every part shows."""
     common = {"weights": None, "image_size": 32, **TINY}
-    model = keras_vit.load(**{**common, **SMALL[family], **arguments})
-    rng = np.random.default_rng(1)
-    for variable in model.weights:
-        variable.assign(variable + rng.normal(0, 0.2, variable.shape))
-    return model
+    return with_noise(keras_vit.load(**{**common, **SMALL[family], **arguments}))
 
 
 def loaded(file: Path, family: str, **arguments: Any) -> VisionModel:

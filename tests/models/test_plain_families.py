@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from whole_road import tuned_saved_exported
+from whole_road import tuned_saved_exported, with_noise
 
 import keras_vit
 from keras_vit.models import VisionModel
@@ -33,13 +33,7 @@ def tiny(family: str) -> dict[str, Any]:
 
 
 def small(family: str) -> VisionModel:
-    """With weights large enough that every part shows."""
-    model = keras_vit.load(NAMES[family], weights=None, image_size=32, **tiny(family))
-    rng = np.random.default_rng(1)
-    for variable in model.weights:
-        noise = rng.normal(0, 0.2, variable.shape)
-        variable.assign(variable + (np.abs(noise) if "variance" in variable.path else noise))
-    return model
+    return with_noise(keras_vit.load(NAMES[family], weights=None, image_size=32, **tiny(family)))
 
 
 def test_attention_pooling_belongs_to_the_head() -> None:

@@ -9,6 +9,15 @@ import keras_vit
 from keras_vit.models import VisionModel
 
 
+def with_noise(model: VisionModel) -> VisionModel:
+    """Weights large enough that every part shows."""
+    rng = np.random.default_rng(1)
+    for variable in model.weights:
+        noise = rng.normal(0, 0.2, variable.shape)
+        variable.assign(variable + (np.abs(noise) if "variance" in variable.path else noise))
+    return model
+
+
 def tuned_saved_exported(model: VisionModel, images: np.ndarray, folder: Path) -> None:
     """One step that moves every weight, saved, reloaded bit-equal, exported to three verified files."""
     before = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
