@@ -10,7 +10,8 @@ from keras_vit.export.reference import answers
 from keras_vit.export.smoothing import has_blocks, int8_error, smooth, smoothing_factors
 
 LOUD = (
-    *("norm1/gamma", "norm2/gamma", "norm1/scale", "norm2/scale", "mlp/norm/gamma", "attn/norm/gamma"),
+    *("norm1/gamma", "norm2/gamma", "norm1/scale", "norm2/scale"),
+    *("mlp/norm/gamma", "attn/norm/gamma"),
     *("qkv/kernel", "proj_v/kernel", "v_proj/kernel", "fc1_x/kernel"),
 )
 
