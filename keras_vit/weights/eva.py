@@ -8,12 +8,7 @@ baaivision/EVA, EVA-02/asuka/modeling_finetune.py and EVA-CLIP/rei/eva_clip/eva_
 from collections.abc import Mapping
 
 from keras_vit.weights.name_map import Layout, Row
-
-
-def dense(ours: str, theirs: str) -> tuple[Row, Row]:
-    return Row(f"{ours}/kernel", f"{theirs}.weight", "linear"), Row(
-        f"{ours}/bias", f"{theirs}.bias"
-    )
+from keras_vit.weights.vision_transformer import dense
 
 
 def norm(ours: str, theirs: str) -> tuple[Row, Row, Row]:

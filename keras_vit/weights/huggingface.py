@@ -77,6 +77,22 @@ def dinov2_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) ->
     }
 
 
+def dinov3_config(arguments: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of a DINOv3ViTModel."""
+    gated = arguments["mlp"] == "swiglu"
+    return {
+        **_tower("dinov3_vit", "DINOv3ViTModel", {**arguments, "act": "gelu"}),
+        "hidden_act": "silu" if gated else _ACTS[arguments["act"]],
+        "use_gated_mlp": gated,
+        "query_bias": arguments["qkv_bias"],
+        "key_bias": False,
+        "value_bias": arguments["qkv_bias"],
+        "layerscale_value": arguments["init_values"],
+        "num_register_tokens": arguments["reg_tokens"],
+        "rope_theta": arguments["rope_temperature"],
+    }
+
+
 def _tower(kind: str, architecture: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A config.json of a model without classes."""
     classifier = (

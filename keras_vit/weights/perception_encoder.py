@@ -4,9 +4,10 @@ The authors': facebookresearch/perception_models, core/vision_encoder/pe.py. PE-
 texts too, and the names of the other have a prefix; those of PE-Lang and PE-Spatial have none.
 """
 
-from keras_vit.weights.eva import TIMM, dense, norm
+from keras_vit.weights.eva import TIMM, norm
 from keras_vit.weights.name_map import Layout, Row
 from keras_vit.weights.rearranging import in_projection, without_bias
+from keras_vit.weights.vision_transformer import dense
 
 _TEXTS = (
     r"(transformer|token_embedding|ln_final)\..*",

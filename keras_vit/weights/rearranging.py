@@ -123,18 +123,19 @@ def _renamed(name: str, old: tuple[str, str], new: tuple[str, str]) -> str:
     return name
 
 
-def mask_token(name: str, like: str) -> Change:
+def mask_token(name: str, like: str, axes: int = 2) -> Change:
     """A token that stood for masked patches in training: not read, and written as zeros.
 
     Args:
-        name: (1, dim). like: a tensor (..., dim).
+        name: (1, dim), or with more axes of one before. like: a tensor (..., dim). axes: of the token.
     """
 
     def unfold(tensors: Tensors) -> Tensors:
         return {key: tensor for key, tensor in tensors.items() if key != name}
 
     def fold(arrays: Arrays) -> Arrays:
-        return {**arrays, name: np.zeros((1, arrays[like].shape[-1]), arrays[like].dtype)}
+        shape = (1,) * (axes - 1) + arrays[like].shape[-1:]
+        return {**arrays, name: np.zeros(shape, arrays[like].dtype)}
 
     return Change(unfold, fold)
 

@@ -2,9 +2,7 @@
 
 `python authors_reference.py FOLDER`, in a process of its own, writes for each case FOLDER/CASE.pth and
 FOLDER/CASE.npz: images NHWC and what timm makes of them, which has read that file with its own
-`checkpoint_filter_fn`; "source" is that with DINOv3's periods rounded as in its files. For transformers'
-DINOv3 it writes FOLDER/CASE/ as `save_pretrained` does (the hub's names) and FOLDER/CASE-v5.safetensors
-(those in memory).
+`checkpoint_filter_fn`; "source" is that with DINOv3's periods rounded as in its files.
 """
 
 import re
@@ -15,9 +13,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-import transformers
 from reference import exaggerate, structured_images
-from safetensors.torch import save_file
 from timm.models.eva import checkpoint_filter_fn
 
 State = dict[str, torch.Tensor]
@@ -171,35 +167,6 @@ def make(folder: Path, case: str) -> None:
     np.savez(folder / f"{case}.npz", images=images, **outputs)
 
 
-TRANSFORMERS = {
-    "transformers": {},
-    "transformers-gated": {"use_gated_mlp": True, "hidden_act": "silu", "layer_norm_eps": 1e-6},
-}
-
-
-@torch.inference_mode()
-def make_transformers(folder: Path, case: str) -> None:
-    config = transformers.DINOv3ViTConfig(
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        num_register_tokens=4,
-        patch_size=8,
-        image_size=32,
-        **TRANSFORMERS[case],
-    )
-    model = transformers.DINOv3ViTModel(config).eval()
-    exaggerate(model)
-    model.save_pretrained(folder / case)
-    save_file(model.state_dict(), folder / f"{case}-v5.safetensors")
-    images = structured_images(2, (32, 48))
-    outputs = model(torch.from_numpy(images).permute(0, 3, 1, 2)).pooler_output
-    np.savez(folder / f"{case}.npz", images=images, outputs=outputs.numpy())
-
-
 if __name__ == "__main__":
     for case in CASES:
         make(Path(sys.argv[1]), case)
-    for case in TRANSFORMERS:
-        make_transformers(Path(sys.argv[1]), case)

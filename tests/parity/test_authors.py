@@ -1,4 +1,4 @@
-"""Files as EVA-02, DINOv3, the Perception Encoder and Sapiens2 publish them, and transformers' DINOv3."""
+"""Files as EVA-02, DINOv3, the Perception Encoder and Sapiens2 publish them."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,6 @@ AUTHORS = (
     "perception-encoder-tower",
     "sapiens2",
 )
-TRANSFORMERS = ("transformers", "transformers-gated")
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +41,3 @@ def test_the_layout_is_recognised(found: dict[str, dict], case: str) -> None:
 def test_the_authors_file_means_their_rounded_periods(found: dict[str, dict], case: str) -> None:
     assert found[case]["source"] <= TOLERANCE, found[case]
     assert found[case]["between"] > 10 * TOLERANCE, found[case]
-
-
-@pytest.mark.parametrize("names", ["hub", "memory"])
-@pytest.mark.parametrize("case", TRANSFORMERS)
-def test_equals_transformers(found: dict[str, dict], case: str, names: str) -> None:
-    assert found[case]["layout"] == "huggingface"
-    assert found[case][names] <= TOLERANCE, found[case]

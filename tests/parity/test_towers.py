@@ -1,4 +1,4 @@
-"""DINOv2, CLIP, SigLIP and MAE of transformers: the same outputs from their files, and they take ours."""
+"""DINOv2, DINOv3, CLIP, SigLIP and MAE of transformers: the same outputs, and it takes our files."""
 
 import json
 from collections.abc import Callable
@@ -10,13 +10,15 @@ pytestmark = pytest.mark.parity
 
 TOLERANCE = 2e-5  # of the standard deviation of the outputs
 CASES = (
-    *("dinov2", "dinov2-registers", "dinov2-gated", "clip", "clip-projected", "clip-whole"),
-    *("siglip", "siglip-whole", "mae"),
+    *("dinov2", "dinov2-registers", "dinov2-gated", "dinov3", "dinov3-gated"),
+    *("clip", "clip-projected", "clip-whole", "siglip", "siglip-whole", "mae"),
 )
 # Tokens that only training needs, and with registers the class token, which has its position added.
 CHANGED = {
     "dinov2": {"embeddings.mask_token"},
     "dinov2-gated": {"embeddings.mask_token"},
+    "dinov3": {"embeddings.mask_token"},
+    "dinov3-gated": {"embeddings.mask_token"},
     "dinov2-registers": {
         "embeddings.mask_token",
         "embeddings.cls_token",

@@ -21,6 +21,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dinov2": ("vit_small_patch14_dinov2.lvd142m", {}),
     "dinov2-registers": ("vit_small_patch14_reg4_dinov2.lvd142m", {"reg_tokens": 3}),
     "dinov2-gated": ("vit_giant_patch14_dinov2.lvd142m", {"mlp_ratio": 128 / 48}),
+    "dinov3": ("vit_small_patch16_dinov3_qkvb", {"global_pool": "token"}),
+    "dinov3-gated": ("vit_small_plus_patch16_dinov3_qkvb", {"global_pool": "token"}),
     "clip": ("vit_base_patch32_clip_224.openai", {"num_classes": 0}),
     "clip-projected": ("vit_base_patch32_clip_224.openai", {"num_classes": 20}),
     "clip-whole": ("vit_base_patch32_clip_224.openai", {"num_classes": 20}),

@@ -1,4 +1,4 @@
-"""transformers' DINOv2, CLIP, SigLIP and MAE, in a process of its own.
+"""transformers' DINOv2, DINOv3, CLIP, SigLIP and MAE, in a process of its own.
 
 `python towers_reference.py FOLDER make` writes for each case FOLDER/CASE/ (config.json and
 model.safetensors, as `save_pretrained` writes them), FOLDER/CASE-v5.safetensors (the names in memory)
@@ -23,6 +23,7 @@ SIDES = (32, 48)
 WIDTHS = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
 PATCHES = {**WIDTHS, "image_size": 32, "patch_size": 8}
 TOWER = {**PATCHES, "intermediate_size": 192}
+DINOV3 = {**TOWER, "num_register_tokens": 4}
 TEXTS = {**WIDTHS, "intermediate_size": 96, "vocab_size": 50}
 BOTH = {"vision_config": TOWER, "text_config": TEXTS}
 
@@ -57,6 +58,12 @@ CASES: dict[str, Case] = {
         pooled,
     ),
     "dinov2-gated": (hf.Dinov2Model, hf.Dinov2Config(**PATCHES, use_swiglu_ffn=True), pooled),
+    "dinov3": (hf.DINOv3ViTModel, hf.DINOv3ViTConfig(**DINOV3), pooled),
+    "dinov3-gated": (
+        hf.DINOv3ViTModel,
+        hf.DINOv3ViTConfig(**DINOV3, use_gated_mlp=True, hidden_act="silu", layer_norm_eps=1e-6),
+        pooled,
+    ),
     "clip": (hf.CLIPVisionModel, hf.CLIPVisionConfig(**TOWER), resized),
     "clip-projected": (
         hf.CLIPVisionModelWithProjection,
