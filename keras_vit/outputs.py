@@ -35,3 +35,16 @@ def require_folder(path: Path) -> None:
         raise UsageError(f"the folder {path.parent} does not exist")
     with staging(path):
         """Proves it."""
+
+
+def require_new_folder(path: Path) -> None:
+    """Refuse a folder that is not there and cannot be made, with those above it that are missing.
+
+    Raises:
+        UsageError: a file is above it.
+        ExportError: the nearest folder above it that is there cannot be written.
+    """
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"{above} is a file; choose another name")
+    require_folder(above / path.name)

@@ -15,7 +15,7 @@ from keras_vit.experiments.pages import report
 from keras_vit.experiments.results import Difference, differences, summary
 from keras_vit.experiments.specs import Experiment, Stage, Variant, experiment_of
 from keras_vit.experiments.stages import STAGES
-from keras_vit.outputs import require_folder
+from keras_vit.outputs import require_new_folder
 from keras_vit.training.environment import environment
 from keras_vit.training.logs import write_csv
 from keras_vit.training.run_folder import plain, write_whole
@@ -114,7 +114,7 @@ def _require_folder(folder: Path, overwrite: bool) -> None:
     if (folder / "results.json").exists() and not overwrite:
         raise UsageError(f"{folder} holds results; pass overwrite=True to replace them")
     if not folder.exists():
-        require_folder(folder)
+        require_new_folder(folder)
     elif any(folder.iterdir()) and not (folder / "work").is_dir():
         raise UsageError(f"{folder} holds other things than an experiment; choose another name")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_vit.errors import KerasVitError, UsageError
-from keras_vit.outputs import require_folder, require_output
+from keras_vit.outputs import require_new_folder, require_output
 
 try:
     import fcntl
@@ -79,7 +79,7 @@ class RunFolder:
         Raises:
             UsageError: one does.
         """
-        self.path.mkdir(exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / _LOCK).open("w") as file:
             if fcntl is not None:
                 try:
@@ -180,7 +180,7 @@ def require_run(output: Path, resume: bool, overwrite: bool) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; choose another name")
     if not output.exists():
-        require_folder(output)
+        require_new_folder(output)
     elif RunFolder(output).foreign:
         raise UsageError(f"{output} holds other things than a run; choose another name")
     elif RunFolder(output).exists and not (resume or overwrite):

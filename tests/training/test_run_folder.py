@@ -73,9 +73,18 @@ def test_a_file_without_suffix_is_no_folder(tmp_path):
         require_run(tmp_path / "run", resume=True, overwrite=False)
 
 
-def test_a_folder_in_no_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="does not exist"):
-        require_run(tmp_path / "no" / "run", resume=False, overwrite=False)
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file; choose another name"):
+        require_run(tmp_path / "file" / "runs" / "run", resume=False, overwrite=False)
+
+
+def test_folders_above_a_run_are_made_with_it(tmp_path):
+    output = tmp_path / "runs" / "flowers" / "first"
+    require_run(output, resume=False, overwrite=False)
+    assert not list(tmp_path.iterdir())
+    with RunFolder(output).locked():
+        assert output.is_dir()
 
 
 def test_the_same_configuration_is_the_same_with_lists_for_tuples(folder):
