@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_vit.config import Preprocessing
+from keras_vit.config import ModelConfig, Preprocessing
 from keras_vit.data.transforms import ImageLike, eval_batch, normalize
 from keras_vit.errors import UsageError
 from keras_vit.training.classifiers import (
@@ -150,13 +150,18 @@ def _of_model(
     seen = eval_batch(images, values)
     return Subject(
         model=model,
-        name=config.name if config else model.name,
+        name=_title(config) if config else model.name,
         weights=config.weights if config else None,
         labels=config.labels if config else None,
         seen=seen,
         images=normalize(seen, values),
         file_names=names,
     )
+
+
+def _title(config: ModelConfig) -> str:
+    """The name; its tag, which tells whose weights they are, only where they are."""
+    return config.name if config.weights else config.name.partition(".")[0]
 
 
 def _of_artifact(

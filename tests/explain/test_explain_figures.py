@@ -1,5 +1,6 @@
 """`explain.figures`: which files there are, what the page says, and what is refused."""
 
+import dataclasses
 import re
 import urllib.parse
 import xml.etree.ElementTree as ET
@@ -100,9 +101,9 @@ def test_the_page_stands_alone(whole: Any) -> None:
 
 def test_the_page_says_what_was_explained(whole: Any, vit: Any) -> None:
     found = page(whole)
-    assert vit.config.name in found.text
+    assert vit.name in found.text
     assert "photo 1 & more.png" in found.text
-    assert [kind.title in found.text for name, kind in KINDS.items() if name != "similarity"]
+    assert all(kind.title in found.text for name, kind in KINDS.items() if name != "similarity")
     assert "48 x 32 pixels" in found.text
 
 
@@ -195,8 +196,8 @@ def test_registers_are_no_patches(tmp_path: Path) -> None:
 def test_two_models_are_compared(vit: Any, models: dict[str, Any], tmp_path: Path) -> None:
     report = explain.figures(models["cvt"], PHOTOS, tmp_path / "out", compare=vit)
     assert [figure.what for figure in report.figures] == ["similarity"]
-    assert report.compare == vit.config.name
-    assert f"{vit.config.name} and {models['cvt'].config.name}" in page(report).text
+    assert report.compare == vit.name
+    assert f"{vit.name} and {models['cvt'].name}" in page(report).text
 
 
 def test_of_many_images_some_are_shown(vit: Any, tmp_path: Path) -> None:
@@ -253,6 +254,17 @@ def test_misuse(vit: Any, tmp_path: Path, arguments: dict[str, Any], message: st
         explain.figures(vit, PHOTOS[:1], tmp_path / "out", **wanted)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("weights", "name"), [(None, "vit_tiny"), ("hf://org/vit_tiny", "vit_tiny.in1k")]
+)
+def test_a_tag_is_told_where_its_weights_are(
+    vit: Any, monkeypatch: pytest.MonkeyPatch, weights: str | None, name: str
+) -> None:
+    config = dataclasses.replace(vit.config, name="vit_tiny.in1k", weights=weights)
+    monkeypatch.setattr("keras_vit.explain.subjects.configuration", lambda model: config)
+    assert subject(vit, PHOTOS[:1]).name == name
 
 
 def test_no_place(vit: Any, tmp_path: Path) -> None:
