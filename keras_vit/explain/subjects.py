@@ -160,8 +160,9 @@ def _of_model(
 
 
 def _title(config: ModelConfig) -> str:
-    """The name; its tag, which tells whose weights they are, only where they are."""
-    return config.name if config.weights else config.name.partition(".")[0]
+    """The name; its tag, which tells whose weights they are, only where training began with them."""
+    origin = config.training["model"]["weights"] if config.training else config.weights
+    return config.name if origin else config.name.partition(".")[0]
 
 
 def _of_artifact(

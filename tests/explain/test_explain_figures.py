@@ -257,12 +257,25 @@ def test_misuse(vit: Any, tmp_path: Path, arguments: dict[str, Any], message: st
 
 
 @pytest.mark.parametrize(
-    ("weights", "name"), [(None, "vit_tiny"), ("hf://org/vit_tiny", "vit_tiny.in1k")]
+    ("weights", "trained_from", "name"),
+    [
+        (None, (), "vit_tiny"),
+        ("hf://org/vit_tiny", (), "vit_tiny.in1k"),
+        ("trained", (None,), "vit_tiny"),
+        ("trained", ("hf://org/vit_tiny",), "vit_tiny.in1k"),
+    ],
 )
 def test_a_tag_is_told_where_its_weights_are(
-    vit: Any, monkeypatch: pytest.MonkeyPatch, weights: str | None, name: str
+    vit: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: str | None,
+    trained_from: tuple[str | None, ...],
+    name: str,
 ) -> None:
-    config = dataclasses.replace(vit.config, name="vit_tiny.in1k", weights=weights)
+    training = {"model": {"weights": trained_from[0]}} if trained_from else None
+    config = dataclasses.replace(
+        vit.config, name="vit_tiny.in1k", weights=weights, training=training
+    )
     monkeypatch.setattr("keras_vit.explain.subjects.configuration", lambda model: config)
     assert subject(vit, PHOTOS[:1]).name == name
 
