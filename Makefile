@@ -9,7 +9,7 @@ PYTHON ?= python3
 export PYTHON
 py := .venv/bin/python
 # Two workers a core pair: TensorFlow's start-up, not its threads, is what tests wait for.
-pytest := $(py) -m pytest --numprocesses=2 --dist=loadscope
+pytest := $(py) -m pytest --numprocesses=2 --dist=loadscope --durations=25
 
 .PHONY: quickstart test parity slow lint clean
 .DEFAULT_GOAL := test
