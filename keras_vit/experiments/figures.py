@@ -10,6 +10,7 @@ from keras_vit.experiments.specs import Experiment
 from keras_vit.training.charts import Series, line_chart, ticks
 
 _WIDTH, _ROW, _TOP, _BOTTOM, _RIGHT = 760, 34, 12, 44, 74
+_DOT = 6  # pixels between dots of equal value
 _LETTER = 6.6  # pixels, about, of a label
 _STYLES = ("train", "validation", "rate")
 
@@ -89,9 +90,9 @@ def _row(
 ) -> str:
     mean = across(statistics.mean(values))
     dots = "".join(
-        f'<circle class="mark train" cx="{across(value):.1f}" cy="{down:.1f}" r="4.5">'
+        f'<circle class="mark train" cx="{across(value):.1f}" cy="{down + _beside(values, i):.1f}" r="4.5">'
         f"<title>{escape(name)}: {value:.2%}</title></circle>"
-        for value in values
+        for i, value in enumerate(values)
     )
     return (
         f'<text class="row" x="{left - 12:.1f}" y="{down:.1f}">{escape(name)}</text>'
@@ -99,6 +100,12 @@ def _row(
         f'y1="{down - 11:.1f}" y2="{down + 11:.1f}"/>{dots}'
         f'<text x="{_WIDTH - _RIGHT + 10}" y="{down + 4:.1f}">{statistics.mean(values):.2%}</text>'
     )
+
+
+def _beside(values: Sequence[float], index: int) -> float:
+    """How far a dot is put from the line of its row, so that equal values do not hide each other."""
+    before, equal = values[:index].count(values[index]), values.count(values[index])
+    return _DOT * (before - (equal - 1) / 2)
 
 
 def _accuracies(rows: Sequence[Row], variant: str) -> list[float]:

@@ -90,8 +90,13 @@ def _verdict(comparison: Comparison, each: Sequence[float]) -> str:
         found = f"is above with {seeds}"
     elif below == len(each):
         found = f"is below with {seeds}"
+    elif not above and not below:
+        found = f"is level with {seeds}"
     else:
-        found = f"is above with {above} and below with {below} of {len(each)} seeds"
+        level = len(each) - above - below
+        counts = {"above": above, "level": level, "below": below}
+        told = [f"{side} with {count}" for side, count in counts.items() if count]
+        found = f"is {', '.join(told[:-1])} and {told[-1]} of {len(each)} seeds"
     return f"{comparison.of} {found} ({points} points against {comparison.against})"
 
 

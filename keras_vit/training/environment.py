@@ -17,9 +17,10 @@ _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow")
 
 
 def environment() -> dict[str, Any]:
-    """Plain JSON data: `versions` by package, and `hardware` (processor, cores, devices)."""
+    """Plain JSON data: `backend`, `versions` by package, and `hardware` (processor, cores, devices)."""
     backend = keras.backend.backend()
     return {
+        "backend": backend,
         "versions": {
             "keras_vit": __version__,
             "python": platform.python_version(),

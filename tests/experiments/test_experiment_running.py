@@ -115,7 +115,8 @@ def test_means_and_spreads():
         ([0.8, 0.9, 0.91], "is below with each of 3 seeds (-10.00, -1.00, -1.00 points"),
         ([0.95, 0.95, 0.95], "is above with each of 3 seeds"),
         ([0.95, 0.9, 0.95], "is above with 2 and below with 1 of 3 seeds"),
-        ([0.9, 0.9, 0.95], "is above with 1 and below with 1 of 3 seeds"),
+        ([0.9, 0.9, 0.95], "is above with 1, level with 1 and below with 1 of 3 seeds"),
+        ([0.9, 0.91, 0.92], "is level with each of 3 seeds"),
     ],
 )
 def test_a_difference_is_told_as_it_was_found(without, verdict):
