@@ -13,8 +13,8 @@ from PIL import Image
 from keras_vit.data import load
 
 TRAIN = (
-    "train vit_tiny_patch16_224 --weights none --data mnist5k --image-size 32 --epochs 24 --set depth=4 "
-    "--set patch_size=4 --set embed_dim=96 --set num_heads=3 -o digits.keras"
+    "train vit_tiny_patch16_224 --weights none --data mnist5k --image-size 32 --recipe scratch --epochs 24 "
+    "--set depth=4 --set patch_size=4 --set embed_dim=96 --set num_heads=3 -o digits.keras"
 )
 EXPLAIN = "explain digits.keras pictures --what rollout,attention,position,pca -o out --force"
 FIGURES = ("rollout", "attention_1", "position", "pca")

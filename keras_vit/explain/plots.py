@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.floating]
 
 _MOST_TICKS = 26  # of an axis of blocks
+_LETTER, _LINE = 0.06, 0.1  # inches of text of 7 points
 _MOST_TILES = 16  # a side, of the grid of grids: with more, a tile has too few pixels on paper
 
 
@@ -154,20 +155,29 @@ def draw_similarity(
     left = 0.5 + 0.055 * max(map(len, labels[0]))
     width, height = max(cell * columns, 1.2), max(cell * rows, 1.2)
     note = f"upwards: {names[0]}; to the right: {names[1]}"
-    sheet = Sheet(max(5.6, left + width + 0.2), 0.1 + height + 1.05, title, note, theme)
+    below = 0.85 + (_LETTER * max(map(len, labels[1])) if _upright(labels[1], width) else 0)
+    sheet = Sheet(max(5.6, left + width + 0.2), 0.1 + height + below + 0.2, title, note, theme)
     axes = sheet.axes(left, 0.1, width, height)
     axes.imshow(similarity.values, cmap=HEAT, vmin=0, vmax=1, origin="lower", aspect="auto")
     _ticks(axes, "y", labels[0])
     _ticks(axes, "x", labels[1])
     axes.set_ylabel(shortened(names[0], int(height * 14)), size=8, color=sheet.theme.text)
     axes.set_xlabel(shortened(names[1], int(width * 14)), size=8, color=sheet.theme.text)
-    sheet.scale(left, 0.1 + height + 0.68, max(width, 2.4), "0: unlike", "1: alike")
+    sheet.scale(left, 0.1 + height + below - 0.17, max(width, 2.4), "0: unlike", "1: alike")
     return sheet.figure
+
+
+def _upright(labels: Sequence[str], width: float) -> bool:
+    """Whether names below an axis so wide, in inches, are too long to lie side by side."""
+    longest = max(map(len, labels))
+    return longest > 2 and _LETTER * (longest + 1) > width / len(labels)
 
 
 def _ticks(axes: "Axes", axis: str, labels: Sequence[str], places: Numbers | None = None) -> None:
     """A label at each place, or at every second, third ... where they are many; long ones stand upright."""
     at: Any = np.arange(len(labels)) if places is None else places
-    step = math.ceil(len(labels) / _MOST_TICKS)
-    upright = axis == "x" and max(map(len, labels)) > 2 and len(labels) > 10
+    box, (width, height) = axes.get_position(), axes.get_figure().get_size_inches()  # type: ignore[union-attr]
+    length = box.width * width if axis == "x" else box.height * height
+    step = math.ceil(max(len(labels) / _MOST_TICKS, _LINE * len(labels) / length))
+    upright = axis == "x" and _upright(labels, length)
     getattr(axes, f"set_{axis}ticks")(at[::step], labels[::step], rotation=90 if upright else 0)

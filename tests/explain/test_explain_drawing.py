@@ -38,8 +38,10 @@ class Pairs:
     """As `layer_similarity` gives them."""
 
     rows = tuple(f"blocks_{i}" for i in range(4))
-    columns = tuple(STAGES)
-    values = RNG.random((4, 13))
+
+    def __init__(self, columns: tuple[str, ...] = tuple(STAGES)) -> None:
+        self.columns = columns
+        self.values = RNG.random((4, len(columns)))
 
 
 FIGURES: dict[str, Any] = {
@@ -65,6 +67,9 @@ FIGURES: dict[str, Any] = {
     "position of a wide grid": lambda **k: draw_position(RNG.random((3, 20, 3, 20)), **k),
     "filters": lambda **k: draw_filters(RNG.normal(size=(9, 4, 4, 3)), np.full(9, 0.1), **k),
     "similarity": lambda **k: draw_similarity(Pairs(), ("a long name of a model" * 4, "b"), **k),
+    "similarity of layers of two kinds": lambda **k: draw_similarity(
+        Pairs(columns=("embedding", *STAGES, "norm")), ("a", "b"), **k
+    ),
 }
 
 
@@ -110,6 +115,20 @@ def test_no_text_is_clipped_or_covered(name: str) -> None:
             assert not box.padded(-0.5).overlaps(another), (text, other)
     for text in texts(figure):
         assert text.get_fontsize() >= 7, text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_panel_covers_names_of_another(name: str) -> None:
+    figure = drawn(name)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            named = axis.get_tightbbox(renderer)
+            for other in figure.axes:
+                covered = named and other.get_window_extent().padded(-0.5).overlaps(named)
+                assert other is axes or not covered, other.get_title()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -222,9 +241,10 @@ def test_filters_are_grey_where_there_is_no_weight(channels: int) -> None:
 
 
 def test_similarity_grows_upwards() -> None:
-    figure = draw_similarity(Pairs(), ("first", "second"))
+    pairs = Pairs()
+    figure = draw_similarity(pairs, ("first", "second"))
     axes, image = figure.axes[0], pictures(figure)[0]
-    np.testing.assert_array_equal(image.get_array(), Pairs.values)
+    np.testing.assert_array_equal(image.get_array(), pairs.values)
     assert (image.origin, image.get_clim()) == ("lower", (0, 1))
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("first", "second")
     assert [label.get_text() for label in axes.get_xticklabels()][:3] == ["0.0", "1.0", "1.1"]
