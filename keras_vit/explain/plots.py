@@ -57,7 +57,7 @@ def draw_distance(
         zorder=3,
     )
     _ticks(axes, "x", short_names(distances))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(each.max() for each in heads))
     axes.margins(x=0.04)
     axes.set_xlabel("block", size=8, color=colours.text)
     axes.set_ylabel("pixels of the image", size=8, color=colours.text)

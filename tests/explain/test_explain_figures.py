@@ -322,7 +322,7 @@ def agrees(path: Path, model: Any) -> None:
         if key:
             assert list(found) == list(expected)
             expected, found = expected[key], found[key]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(its.shares(), mine.shares(), atol=1e-5)
 
 
