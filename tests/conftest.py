@@ -5,8 +5,10 @@ Of the files with such tests every eighth one runs, so that eight turns see all;
 """
 
 import contextlib
+import gc
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,14 @@ with contextlib.suppress(ImportError):
     import timm.data  # noqa: F401
 
 EIGHTHS = 8
+
+
+@pytest.fixture
+def few_objects() -> Iterator[None]:
+    """For `quantize`: Keras collects garbage after each layer, among all that the tests before have made."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -189,6 +189,7 @@ def test_save_weights_does_not_overwrite(checkpoint: Path) -> None:
         keras_vit.save_weights(tiny(), checkpoint)
 
 
+@pytest.mark.usefixtures("few_objects")
 def test_save_weights_refuses_a_quantised_model(tmp_path: Path) -> None:
     model = tiny()
     model.quantize("int8")

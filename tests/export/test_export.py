@@ -196,6 +196,7 @@ class TestRefusedBeforeAnyWork:
         with pytest.raises(UsageError, match=r"gives images of \(64, 64, 3\)"):
             export_model(model, tmp_path / "m", preprocessing=keras.layers.Resizing(64, 64))
 
+    @pytest.mark.usefixtures("few_objects")
     def test_quantised_model(self, tmp_path: Any) -> None:
         import keras
 

@@ -220,6 +220,7 @@ def test_lora_is_merged(build: Any, tmp_path: Path, format: str, arguments: Any)
 
 
 @pytest.mark.parametrize("name", ["float32", "int8-dynamic"])
+@pytest.mark.usefixtures("few_objects")
 def test_quantised_by_keras_is_refused(build: Any, tmp_path: Path, name: str) -> None:
     model = build()
     model.quantize("int8")

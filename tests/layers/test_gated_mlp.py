@@ -47,6 +47,7 @@ def test_separate_has_a_norm_between() -> None:
 
 
 @pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.usefixtures("few_objects")
 def test_quantized_reloads(packed: bool) -> None:
     """Each Dense keeps its own policy."""
     images = keras.Input((5, 12))

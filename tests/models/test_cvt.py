@@ -368,6 +368,7 @@ def test_reloads_in_a_fresh_process(model: VisionModel, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_objects")
 def test_quantized_model_reloads(tmp_path: Path) -> None:
     model = loud(small(depth=(1, 1, 1)))
     model.quantize("int8")

@@ -75,6 +75,7 @@ def test_reset_classifier_keeps_frozen_layers_and_the_policy() -> None:
     assert new.get_layer("blocks_1").compute_dtype == "bfloat16"
 
 
+@pytest.mark.usefixtures("few_objects")
 def test_reset_classifier_refuses_a_quantized_model() -> None:
     quantized = keras_vit.load("vit_tiny_patch16_224", **SMALL, num_classes=4)
     quantized.quantize("int8")

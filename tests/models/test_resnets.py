@@ -217,7 +217,8 @@ def test_other_libraries_have_no_names_for_it(stemmed: VisionModel, tmp_path: Pa
 # Training, precision, files
 
 
-@both_one_slow
+@pytest.mark.slow
+@both
 def test_a_fit_lowers_the_loss(family: str) -> None:
     keras.utils.set_random_seed(0)
     model = small(family, num_classes=2, layers=[1])

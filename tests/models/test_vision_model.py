@@ -113,7 +113,9 @@ def test_mixed_precision_stays_near_float32(policy: str) -> None:
     assert np.abs(found - expected).max() < 0.05 * expected.std() + 0.05
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision_fits_without_nan(policy: str) -> None:
     model = tiny(num_classes=2, dtype=policy)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -122,6 +124,7 @@ def test_mixed_precision_fits_without_nan(policy: str) -> None:
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+@pytest.mark.usefixtures("few_objects")
 def test_quantized_model_reloads_twice(tmp_path: Path) -> None:
     model = tiny(num_classes=4)
     model.quantize("int8")
