@@ -38,7 +38,11 @@ def keras_run(spec: dict[str, Any], model: Any, optimizer: Any) -> Run:
         return lambda steps: [model.predict_on_batch(x) for _ in range(steps)][-1]
     import tensorflow as tf
 
-    data = tf.data.Dataset.from_tensors((x, y)).repeat()
+    # Untuned: where one processor is all there is, the end of an iterator waits for tf.data's tuner to wake,
+    # as long again as it has run.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    data = tf.data.Dataset.from_tensors((x, y)).repeat().with_options(options)
     return lambda steps: model.fit(data, steps_per_epoch=steps, verbose=0).history["loss"][-1]
 
 

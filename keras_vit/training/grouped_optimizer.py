@@ -245,8 +245,8 @@ def clipped(grads: Sequence[Any], norm: float, share: float = 1.0) -> list[Any]:
     Args:
         share: what they are multiplied by after that.
     """
-    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads if g is not None]
-    factor = share * norm / ops.maximum(ops.sqrt(sum(squares)), norm)
+    norms = [ops.norm(ops.ravel(ops.cast(g, "float32"))) for g in grads if g is not None]
+    factor = share * norm / ops.maximum(ops.norm(ops.stack(norms)), norm)
     return [None if g is None else g * ops.cast(factor, g.dtype) for g in grads]
 
 
