@@ -41,9 +41,13 @@ def require_new_folder(path: Path) -> None:
     """Refuse a folder that is not there and cannot be made, with those above it that are missing.
 
     Raises:
-        UsageError: a file is above it.
+        UsageError: a file has its name, or is above it.
         ExportError: the nearest folder above it that is there cannot be written.
     """
+    if path.is_dir():
+        return
+    if path.exists():
+        raise UsageError(f"{path} is a file; choose another name")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise UsageError(f"{above} is a file; choose another name")

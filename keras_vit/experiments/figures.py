@@ -32,12 +32,15 @@ def as_file(svg: str) -> str:
 
 def _curves(experiment: Experiment, rows: Sequence[Row], x_name: str) -> str:
     lines: dict[str, list[tuple[float, float]]] = {}
+    spreads: dict[str, dict[float, float]] = {}
     for variant in experiment.variants:
         found = _accuracies(rows, variant.name)
         if found and variant.line is not None and variant.x is not None:
             lines.setdefault(variant.line, []).append((variant.x, statistics.mean(found)))
+            if len(found) > 1:
+                spreads.setdefault(variant.line, {})[variant.x] = statistics.stdev(found)
     series = [
-        Series(name, _STYLES[i % len(_STYLES)], points)
+        Series(name, _STYLES[i % len(_STYLES)], points, spread=spreads.get(name, {}))
         for i, (name, points) in enumerate(lines.items())
     ]
     return line_chart(experiment.title, series, x_name, percent=True)

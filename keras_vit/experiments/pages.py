@@ -9,8 +9,10 @@ from keras_vit.experiments.results import Difference, Row, shown
 from keras_vit.experiments.specs import Experiment
 
 _SCALES = {
-    "real": "at the scale of the paper",
-    "small": "at a small scale: it shows that the experiment runs, and what it finds on these data alone",
+    "real": "at the scale of the paper, on {}",
+    "small": (
+        "at a small scale, on {}: it shows that the experiment runs, and what it finds on these data alone"
+    ),
 }
 
 
@@ -34,7 +36,7 @@ def report(
             "Question", _paragraphs(experiment.question, f"The paper: {experiment.finding}")
         ),
         page.section("Found", _answers(answers)),
-        page.section("Table", _table(experiment, summary)),
+        page.section("Table", _table(experiment, rows, summary)),
         page.section("Figure", f'<figure class="wide">{figure}</figure>'),
         page.section(
             "Runs",
@@ -49,7 +51,8 @@ def report(
         page.section("Computed with", page.fields_table(environment)),
     ]
     seeds = len({row["seed"] for row in rows})
-    subtitle = f"{experiment.source}; {_SCALES[experiment.scale]}; seeds: {seeds}"
+    scale = _SCALES[experiment.scale].format(" and ".join(experiment.data))
+    subtitle = f"{experiment.source}; {scale}; seeds: {seeds}"
     return page.document(experiment.title, subtitle, "".join(sections))
 
 
@@ -63,11 +66,15 @@ def text_table(
     ]
 
 
-def _table(experiment: Experiment, summary: Sequence[Mapping[str, Any]]) -> str:
-    header, rows = text_table(experiment, summary)
-    note = '<p class="soft">Mean over the seeds, ± their sample standard deviation.</p>'
+def _table(
+    experiment: Experiment, rows: Sequence[Row], summary: Sequence[Mapping[str, Any]]
+) -> str:
+    header, cells = text_table(experiment, summary)
+    counts = sorted({row["validation_images"] for row in rows if "validation_images" in row})
+    measured = f" Measured on {' or '.join(f'{n:,}' for n in counts)} images." if counts else ""
+    note = f"Mean over the seeds, ± their sample standard deviation.{measured}"
     names = [name.replace("_", " ") for name in header]
-    return page.rows_table(names, rows, range(1, len(header))) + note
+    return page.rows_table(names, cells, range(1, len(header))) + f'<p class="soft">{note}</p>'
 
 
 def _answers(answers: Sequence[Difference]) -> str:

@@ -109,13 +109,10 @@ def experiment(
 
 
 def _require_folder(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; choose another name")
+    require_new_folder(folder)
     if (folder / "results.json").exists() and not overwrite:
         raise UsageError(f"{folder} holds results; pass overwrite=True to replace them")
-    if not folder.exists():
-        require_new_folder(folder)
-    elif any(folder.iterdir()) and not (folder / "work").is_dir():
+    if folder.exists() and any(folder.iterdir()) and not (folder / "work").is_dir():
         raise UsageError(f"{folder} holds other things than an experiment; choose another name")
 
 

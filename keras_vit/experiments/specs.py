@@ -94,6 +94,13 @@ class Experiment:
     comparisons: tuple[Comparison, ...]
     x_name: str | None = None
 
+    @property
+    def data(self) -> tuple[str, ...]:
+        """What its stages train and measure on, each once, in their order."""
+        stages = (stage for variant in self.variants for stage in variant.stages)
+        given = (stage.arguments.get("data") for stage in stages)
+        return tuple(dict.fromkeys(str(data) for data in given if data is not None))
+
 
 def list_experiments() -> dict[str, str]:
     """Every experiment's name and title, in alphabetical order."""

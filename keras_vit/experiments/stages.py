@@ -61,6 +61,7 @@ def train(
         "loss": report.loss,
         "seconds": report.seconds,
         "images": report.train_count,
+        "validation_images": report.validation_count,
         "parameters": load(output).count_params(),
     }
 
@@ -98,6 +99,7 @@ def evaluate(
         "loss": report.loss,
         "seconds": report.seconds,
         "images": report.count,
+        "validation_images": report.count,
         "images_per_second": report.images_per_second,
         "parameters": report.parameters,
     }
@@ -115,6 +117,7 @@ def fewshot(output: Path, seed: int, *, model: str, data: Any, shots: int) -> Me
         "accuracy": report.shots[0].each[seed],
         "seconds": report.feature_seconds + report.solve_seconds,
         "images": report.shots[0].images,
+        "validation_images": report.count,
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_vit.errors import UsageError, require
 from keras_vit.export.staging import staging
-from keras_vit.outputs import require_folder
+from keras_vit.outputs import require_new_folder
 
 PAGE = "report.html"
 
@@ -109,10 +109,8 @@ def require_place(out: Path, overwrite: bool) -> None:
         UsageError: for these. MissingPackageError: without matplotlib.
     """
     require("matplotlib", "explain")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file, and figures go to a folder; choose another name")
+    require_new_folder(out)
     if not out.exists():
-        require_folder(out)
         return
     if any(out.iterdir()) and not overwrite:
         raise UsageError(f"{out} exists; pass overwrite=True to replace its figures")

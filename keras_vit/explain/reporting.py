@@ -88,7 +88,7 @@ def figures(
             An exported file gives attention, rollout and distance, if it has the output `"attention"`.
         images: a file, a folder, one uint8 array (H, W, C), a batch (N, H, W, C), or a sequence of files and
             arrays. The first 8 are shown; distance and similarity are of all.
-        out: a folder, made if it is not there.
+        out: a folder, made with those above it if it is not there.
         what: of `rollout`, `gradient-rollout`, `gradcam`, `attention`, `distance`, `position`, `filters`,
             `pca`, `similarity`. None is all but the last, or with `compare` that one alone.
         compare: another model for the similarity of layers, its rows; without it, `model` with itself.
@@ -175,6 +175,7 @@ def _write(
 ) -> tuple[FigureFiles, ...]:
     """Every file, or none: they appear when all are whole."""
     written, shown = [], []
+    out.parent.mkdir(parents=True, exist_ok=True)
     with staging(out) as folder:
         for drawing in found:
             light = drawing.draw("light")

@@ -5,8 +5,8 @@ every cell says its value when it is pointed at.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
 
@@ -27,12 +27,19 @@ class Series:
         name: of what it shows. style: class of the style sheet.
         points: (x, y); those that are not finite are left out.
         marked: whether every point gets a mark.
+        spread: of some x, how far y reaches up and down: a bar there.
     """
 
     name: str
     style: str
     points: Sequence[tuple[float, float]]
     marked: bool = True
+    spread: Mapping[float, float] = field(default_factory=dict)
+
+    def reach(self) -> list[float]:
+        """Every y that the chart must have room for."""
+        bars = [(y, self.spread.get(x, 0.0)) for x, y in self.points if math.isfinite(y)]
+        return [end for y, half in bars for end in (y - half, y + half)]
 
 
 def line_chart(
@@ -52,7 +59,8 @@ def line_chart(
     shown = [(line, points) for line, points in finite if points]
     if not shown:
         return ""
-    xs, ys = zip(*(point for _, points in shown for point in points), strict=True)
+    xs = [x for _, points in shown for x, _ in points]
+    ys = [y for line, _ in shown for y in line.reach()]
     x_ticks = ticks(min(xs), max(xs), 8, whole=True)
     y_ticks = ticks(0.0 if zero else min(ys), max(ys), 5)
     x_low, x_high = min(*xs, x_ticks[0]), max(*xs, x_ticks[-1])
@@ -162,6 +170,14 @@ def _line(
     places = [place(x, y) for x, y in points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts = [f'<polyline class="line {line.style}" points="{path}"/>']
+    for x, y in points:
+        if x in line.spread:
+            across, top = place(x, y + line.spread[x])
+            bottom = place(x, y - line.spread[x])[1]
+            parts.append(
+                f'<line class="bar {line.style}" x1="{across:.1f}" x2="{across:.1f}" '
+                f'y1="{top:.1f}" y2="{bottom:.1f}"/>'
+            )
     if line.marked:
         for (x, y), (across, down) in zip(points, places, strict=True):
             parts.append(

@@ -177,13 +177,10 @@ def require_run(output: Path, resume: bool, overwrite: bool) -> None:
             )
         require_output(output, [".keras"], overwrite)
         return
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; choose another name")
-    if not output.exists():
-        require_new_folder(output)
-    elif RunFolder(output).foreign:
+    require_new_folder(output)
+    if output.exists() and RunFolder(output).foreign:
         raise UsageError(f"{output} holds other things than a run; choose another name")
-    elif RunFolder(output).exists and not (resume or overwrite):
+    if RunFolder(output).exists and not (resume or overwrite):
         raise UsageError(
             f"{output} holds a run: pass resume=True to continue it, or overwrite=True to begin anew"
         )

@@ -24,7 +24,8 @@ def done(monkeypatch) -> list[str]:
         calls.append(f"{name} {seed}")
         output.touch()
         accuracy = 0.5 + len(calls) / 1000
-        return {"accuracy": accuracy, "loss": 1.0, "seconds": 2.0, "parameters": 10, "images": 5}
+        sizes = {"parameters": 10, "images": 5, "validation_images": 3}
+        return {"accuracy": accuracy, "loss": 1.0, "seconds": 2.0, **sizes}
 
     fakes = dict.fromkeys(stages.STAGES, stage)
     monkeypatch.setattr(running, "STAGES", fakes)
@@ -50,7 +51,13 @@ def test_it_leaves_a_table_a_figure_the_raw_results_and_a_page(done, tmp_path):
     marks = ElementTree.parse(folder / "figure.svg").getroot().iter()
     assert sum(mark.tag.endswith("circle") for mark in marks) == 8
     page = (folder / "report.html").read_text()
-    for text in ("at a small scale", "seeds: 2", "DeiT without is", "digits", "<svg"):
+    for text in (
+        "at a small scale, on digits",
+        "seeds: 2",
+        "DeiT without is",
+        "on 3 images",
+        "<svg",
+    ):
         assert text in page
 
 
@@ -82,7 +89,8 @@ def test_an_interrupted_experiment_goes_on(done, tmp_path):
 def test_a_curve_has_every_point(done, tmp_path):
     keras_vit.experiment("few-shot", tmp_path / "out", small=True, seeds=2)
     marks = ElementTree.parse(tmp_path / "out" / "figure.svg").getroot().iter()
-    assert sum(mark.tag.endswith("circle") for mark in marks) == 8
+    kinds = [mark.get("class", "").split(" ")[0] for mark in marks]
+    assert kinds.count("mark") == kinds.count("bar") == 8  # and how far its seeds are apart
 
 
 def test_a_folder_of_other_things_is_misuse(done, tmp_path):

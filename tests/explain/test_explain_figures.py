@@ -209,7 +209,7 @@ def test_of_many_images_some_are_shown(vit: Any, tmp_path: Path) -> None:
 
 
 def test_only_its_own_files_are_replaced(vit: Any, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "new" / "out"
     explain.figures(vit, PHOTOS[:1], out, what=["filters"])
     (out / "mine.txt").write_text("kept")
     with pytest.raises(UsageError, match="out exists; pass overwrite=True"):
@@ -282,10 +282,10 @@ def test_a_tag_is_told_where_its_weights_are(
 
 def test_no_place(vit: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file, and figures go to a folder"):
+    with pytest.raises(UsageError, match="is a file; choose another name"):
         explain.figures(vit, PHOTOS, tmp_path / "file")
-    with pytest.raises(UsageError, match=r"the folder .* does not exist"):
-        explain.figures(vit, PHOTOS, tmp_path / "no" / "out")
+    with pytest.raises(UsageError, match="is a file; choose another name"):
+        explain.figures(vit, PHOTOS, tmp_path / "file" / "out")
     with pytest.raises(UsageError, match="there are no images"):
         explain.figures(vit, [], tmp_path / "out")
 

@@ -172,6 +172,16 @@ def test_what_is_not_finite_is_not_drawn():
     assert "nan" not in chart and chart.count("<circle") == 2
 
 
+def test_a_spread_is_a_bar_with_room_for_it():
+    points = [(1, 0.5), (2, 0.6)]
+    chart = line_chart("x", [Series("loss", "train", points, spread={2: 0.3})], "epoch")
+    bars = re.findall(r'class="bar train" x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="([\d.]+)"', chart)
+    ((_, top, bottom),) = [tuple(map(float, bar)) for bar in bars]
+    marks = [float(y) for y in re.findall(r'<circle [^>]*cy="([\d.]+)"', chart)]
+    assert 0 < top < marks[1] < marks[0] < bottom < 280
+    assert (top + bottom) / 2 == pytest.approx(marks[1], abs=0.1)
+
+
 def test_nothing_to_draw_is_no_chart():
     assert line_chart("x", [Series("loss", "train", [])], "epoch") == ""
 
