@@ -407,6 +407,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
+@functools.cache
 def _fold(name: str) -> str:
     """What counts in a name: not its case, nor which of blank, slash, hyphen, underscore is used."""
     return re.sub(r"[ /_-]+", "_", name.casefold())
