@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vit.distributed.replicas import summed
 from keras_vit.errors import UsageError
+from keras_vit.training.fused_adam import fused
 from keras_vit.training.groups import Group
 from keras_vit.training.schedules import Scaled
 
@@ -62,7 +63,8 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
     ) -> None:
         config = optimizer.get_config()
         _require_plain(config)
-        copies = [_copy(optimizer, config, group, i) for i, group in enumerate(groups)]
+        kind = fused(optimizer)
+        copies = [_copy(kind, config, group, i) for i, group in enumerate(groups)]
         by_path = {
             path: copy for group, copy in zip(groups, copies, strict=True) for path in group.paths
         }
@@ -251,7 +253,7 @@ def clipped(grads: Sequence[Any], norm: float, share: float = 1.0) -> list[Any]:
 
 
 def _copy(
-    optimizer: keras.optimizers.Optimizer, config: dict[str, Any], group: Group, index: int
+    kind: type[keras.optimizers.Optimizer], config: dict[str, Any], group: Group, index: int
 ) -> keras.optimizers.Optimizer:
     """The group's own optimizer."""
     rate = config["learning_rate"]
@@ -260,13 +262,10 @@ def _copy(
     scheduled = callable(rate) or group.start
     rate = Scaled(rate, group.scale, group.start) if scheduled else rate * group.scale
     changes = {"learning_rate": rate, "name": f"{config['name']}_{index}"}
-    if group.decays:
-        return type(optimizer).from_config({**config, **changes})
-    # Not a decay of 0, which would read and write every variable once more; AdamW takes no None.
-    kind = (
-        keras.optimizers.Adam if isinstance(optimizer, keras.optimizers.AdamW) else type(optimizer)
-    )
-    return kind.from_config({**config, **changes, "weight_decay": None})
+    # A decay of 0 would read and write every variable once more; but AdamW takes no None.
+    none = 0.0 if issubclass(kind, keras.optimizers.AdamW) else None
+    decay = (group.decays and config["weight_decay"]) or none
+    return kind.from_config({**config, **changes, "weight_decay": decay})
 
 
 def _require_plain(config: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ Usage: python distributed_run.py SETTINGS, where SETTINGS is JSON:
     devices: virtual devices of this process;
     output: the run folder; weights: an .npz file for the final weights;
     model: its name; kill_at: the step at which this process kills itself;
+    settings: the optimizer and what belongs to it;
     train: further arguments of `keras_vit.train`.
 """
 
@@ -26,6 +27,8 @@ import keras_vit
 from keras_vit.data import load
 
 SETTINGS: dict[str, Any] = json.loads(sys.argv[1])
+# Not Adam, whose first steps make a last bit of a small gradient a whole step.
+MOMENTUM = {"optimizer": "sgd", "momentum": 0.9}
 
 
 class Losses(keras.callbacks.Callback):
@@ -66,8 +69,7 @@ def main() -> None:
         epochs=2,
         batch_size=20,
         learning_rate=2e-3,
-        # Momentum and not Adam, whose first steps make a last bit of a small gradient a whole step.
-        settings={"optimizer": "sgd", "momentum": 0.9, "clip_norm": 0.5},
+        settings={**SETTINGS.get("settings", MOMENTUM), "clip_norm": 0.5},
         validation=data.take(np.arange(41)),  # which no two devices can share
         checkpoint_steps=3,
         callbacks=[losses],

@@ -34,6 +34,8 @@ def _start(
 
 # Queries, keys, values and gate in projections of their own.
 EVA = {"model": "eva02_base_patch14_448"}
+# An epsilon beside which a gradient's last bit is small.
+ADAM = {"settings": {"optimizer": "adamw", "epsilon": 1e-2}}
 
 
 def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -76,11 +78,12 @@ def _require_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None
     ("backend", "kind", "more", "split"),
     [
         ("tensorflow", "mirrored", {}, 0),
+        ("tensorflow", "mirrored", ADAM, 0),
         ("jax", "data-parallel", {}, 0),
         ("jax", "model-parallel", {}, 2 * 6),
         ("jax", "model-parallel", EVA, 2 * 11),
     ],
-    ids=["mirrored", "data-parallel", "model-parallel", "model-parallel-eva"],
+    ids=["mirrored", "mirrored-adam", "data-parallel", "model-parallel", "model-parallel-eva"],
 )
 def test_two_devices(backend, kind, more, split, tmp_path):
     expected = _result(_start(backend, tmp_path / "one", 1, **more))

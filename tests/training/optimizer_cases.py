@@ -12,6 +12,7 @@ import numpy as np
 
 import keras_vit
 from keras_vit.training import GroupedOptimizer, WarmupDecay, grouped
+from keras_vit.training.fused_adam import TensorFlowAdam, TorchAdam
 
 DECAY, RATE, WEIGHT_DECAY = 0.5, 0.1, 0.3
 
@@ -110,6 +111,31 @@ def clipped_before_the_groups(jit: bool) -> None:
         kept = 1 - rate * WEIGHT_DECAY if path.endswith("kernel") else 1
         expected = kept * before[path] - rate * gradients[path] * 0.7 / norm
         np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def adam_takes_keras_steps(jit: bool) -> None:
+    """Three steps of AdamW by the formula in Keras' documentation, in float64."""
+    model = small()
+    rate, beta_1, beta_2, epsilon = 0.01, 0.8, 0.95, 1e-3
+    adamw = keras.optimizers.AdamW(rate, WEIGHT_DECAY, beta_1, beta_2, epsilon)
+    optimizer = grouped(model, adamw, layer_decay=DECAY)
+    own = {"tensorflow": TensorFlowAdam, "torch": TorchAdam}.get(keras.backend.backend())
+    assert {type(copy) for copy in optimizer.optimizers} == {own or type(adamw)}
+    expected = {path: value.astype("float64") for path, value in values(model.weights).items()}
+    first, second = (dict.fromkeys(expected, 0.0) for _ in range(2))
+    for t in range(1, 4):
+        step(model, optimizer, lambda variable: noise(variable) * 10.0**-t, jit)  # noqa: B023
+        for variable in model.trainable_variables:
+            path, gradient = variable.path, noise(variable).astype("float64") * 10.0**-t
+            group_rate = rate * DECAY ** depth(path)
+            first[path] = beta_1 * first[path] + (1 - beta_1) * gradient
+            second[path] = beta_2 * second[path] + (1 - beta_2) * gradient**2
+            change = first[path] / (np.sqrt(second[path]) + epsilon)
+            correction = np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+            kept = 1 - group_rate * WEIGHT_DECAY if path.endswith("kernel") else 1
+            expected[path] = kept * expected[path] - group_rate * correction * change
+    for path, after in values(model.trainable_variables).items():
+        np.testing.assert_allclose(after, expected[path], rtol=2e-6, atol=1e-6, err_msg=path)
 
 
 def dense() -> keras.Model:
@@ -252,6 +278,7 @@ def comes_back_from_its_configuration(jit: bool) -> None:
 CASES = (
     changes_are_powers_of_the_decay,
     clipped_before_the_groups,
+    adam_takes_keras_steps,
     accumulated_batches_are_one_step,
     averages_follow_and_are_left_in_the_model,
     comes_back_from_its_configuration,
