@@ -10,7 +10,7 @@ def fused(optimizer: keras.optimizers.Optimizer) -> type[keras.optimizers.Optimi
     """The class that computes in less time what Keras' Adam or AdamW does; any other optimizer's own.
 
     That there is one depends on the backend: XLA fuses Keras' own update on JAX, and on a GPU Keras
-    updates many variables at once on PyTorch. It takes the configuration of either.
+    updates many variables at once on PyTorch. The class takes the configuration of either optimizer.
     """
     own, backend = type(optimizer), keras.backend.backend()
     # On PyTorch Keras' instances are of other classes than they are made by. A subclass may do anything.

@@ -73,6 +73,11 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         self.clip_norm, self.accumulation, self.average = clip_norm, accumulation, average
         self.state: _State | None = None
 
+    def __dir__(self) -> list[str]:
+        # Keras saves all that it finds here: the copies' variables once more, by the names of their classes,
+        # which differ by backend. They are among this optimizer's own.
+        return [name for name in super().__dir__() if "optimizers" not in name]
+
     def build(self, var_list: Sequence[keras.Variable]) -> None:
         if self.built:
             return

@@ -1,5 +1,9 @@
-"""Weight decay acts on kernels alone; float16 gets loss scaling."""
+"""Weight decay acts on kernels alone; float16 gets loss scaling; whose steps are fused; what is saved."""
 
+import io
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -87,3 +91,21 @@ def test_a_sparse_gradient_of_tensorflow_is_a_whole_one():
     model.fit(np.array([[0, 2, 2]]), np.full((1, 12), 9.0), verbose=0)
     moved = (embedding.get_weights()[0] != before).all(axis=1)
     assert moved.tolist() == [True, False, True, False, False]
+
+
+def test_a_saved_model_goes_on_and_holds_the_optimizers_state_once(untrained, tmp_path, recwarn):
+    optimizer = grouped(untrained, keras.optimizers.AdamW(1e-2), layer_decay=0.5, average=0.9)
+    untrained.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
+    untrained.fit(images, np.arange(4), verbose=0)
+    untrained.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for expected, found in zip(optimizer.variables, again.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (expected, found)))
+    assert not [w for w in recwarn if "Skipping variable" in str(w.message)]
+    sizes: list[int] = []
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+    file.visititems(lambda _, item: sizes.append(item.size if getattr(item, "shape", ()) else 0))
+    shapes = [tuple(v.shape) for v in (*untrained.weights, *optimizer.variables)]
+    assert sum(sizes) == sum(int(np.prod(shape)) for shape in shapes if shape)
